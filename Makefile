@@ -1,0 +1,48 @@
+# `make` alone lists what there is. Each target sets up what it needs, once, in .venv.
+.DEFAULT_GOAL := help
+.PHONY: help lab test lint notebooks bench pins clean
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	command -v $$p >/dev/null 2>&1 \
+	&& $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$p; break; }; done)
+BIN := .venv/bin
+READY := .venv/.ready
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+lab: $(READY) ## open JupyterLab on lesson 00
+	@$(BIN)/python scripts/lab.py
+
+test: $(READY) ## run every test and every notebook
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## check style and types (ruff, mypy)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+notebooks: $(READY) ## execute the notebooks whose inputs have changed, in place
+	$(BIN)/python scripts/notebooks.py
+
+bench: $(READY) ## print the table of timings that must be reached
+	$(BIN)/python scripts/bench.py
+
+pins: $(READY) ## choose new versions: writes constraints.txt and environment.yml
+	$(BIN)/python scripts/pins.py
+
+clean: ## remove seeded databases, .venv and caches
+	@if [ -x $(BIN)/labkit ]; then $(BIN)/labkit clean; fi
+	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache build labkit.egg-info
+
+$(READY): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ] || ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		echo 'This needs Python 3.11 or newer, and found none: install it, or say make PYTHON=/path/to/python3.'; exit 1; fi
+	@if ! "$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null; then \
+		echo "$(PYTHON) lacks the venv module: install it (Debian, Ubuntu: apt install python3-venv) and run make again."; exit 1; fi
+	@echo "Setting up .venv with $$("$(PYTHON)" --version): once, some two minutes."
+	@"$(PYTHON)" -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@$(BIN)/python -c 'import matplotlib.font_manager'
+	@touch $(READY)

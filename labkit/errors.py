@@ -1,0 +1,15 @@
+"""The one exception that labkit raises for a mistake a person can mend."""
+
+from __future__ import annotations
+
+
+class LabError(Exception):
+    """Something outside labkit is not as it should be.
+
+    Its message is for people: what went wrong, then what to do, in one or two lines. In a
+    notebook only that message is shown, not a traceback through labkit's files.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows in place of a traceback (an IPython hook)."""
+        return [f"LabError: {self}"]

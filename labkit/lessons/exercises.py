@@ -1,0 +1,164 @@
+"""Exercises: `check` an answer, ask for a `hint`, read the `solution`.
+
+A lesson's exercises are in its module, `lesson_01.py` for lesson 01, in a dictionary `EXERCISES`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import textwrap
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from labkit.errors import LabError
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise.
+
+    Attributes:
+        ask: what to do, in a sentence.
+        examine: takes an answer, and raises `Wrong` with the case that shows it to be wrong.
+        praise: what a right answer has shown.
+        hints: from a nudge to nearly everything.
+        solution: a reference answer, which its own check calls right.
+    """
+
+    ask: str
+    examine: Callable[[Any], None]
+    praise: str
+    hints: tuple[str, ...]
+    solution: Any
+
+
+class Outcome(Enum):
+    """What can come of a check."""
+
+    NOT_ATTEMPTED = "·"
+    RAISED = "!"
+    WRONG = "✗"
+    RIGHT = "✓"
+
+
+class Wrong(Exception):
+    """The answer is wrong; the message is the case that shows it."""
+
+
+class NotAttempted(Exception):
+    """The answer is still the stub."""
+
+
+class Raised(Exception):
+    """The learner's function raised; the message says what, and for which call."""
+
+
+def check(exercise_id: str, answer: object) -> None:
+    """Print what comes of an answer: not attempted, raised, wrong (with the case), or right.
+
+    Raises:
+        LabError: there is no such exercise.
+    """
+    outcome, message = judge(exercise_id, answer)
+    print(f"{outcome.value} {exercise_id} {message}")
+
+
+def judge(exercise_id: str, answer: object) -> tuple[Outcome, str]:
+    """Return the outcome of a check and the words for it.
+
+    Raises:
+        LabError: there is no such exercise.
+    """
+    exercise = _find(exercise_id)
+    try:
+        if answer is ...:
+            raise NotAttempted
+        exercise.examine(answer)
+    except NotAttempted:
+        return Outcome.NOT_ATTEMPTED, (
+            "not attempted yet. Replace the ... above, and run the cell again. "
+            f'Stuck? labkit.hint("{exercise_id}")'
+        )
+    except Raised as raised:
+        return Outcome.RAISED, f"your code raised {raised}"
+    except Wrong as wrong:
+        return Outcome.WRONG, f"not yet: {wrong}"
+    return Outcome.RIGHT, f"right: {exercise.praise}"
+
+
+_hints_given: Counter[str] = Counter()
+
+
+def hint(exercise_id: str) -> None:
+    """Print the next hint of an exercise; after the last one, where to find the solution.
+
+    Raises:
+        LabError: there is no such exercise.
+    """
+    hints = _find(exercise_id).hints
+    given = _hints_given[exercise_id]
+    if given < len(hints):
+        _hints_given[exercise_id] += 1
+        print(f"Hint {given + 1} of {len(hints)}: {hints[given]}")
+    else:
+        print(f'No more hints. labkit.solution("{exercise_id}") shows one way to do it.')
+
+
+def solution(exercise_id: str) -> None:
+    """Print one right answer to an exercise.
+
+    Raises:
+        LabError: there is no such exercise.
+    """
+    answer = _find(exercise_id).solution
+    if inspect.isroutine(answer):
+        print(textwrap.dedent(inspect.getsource(answer)).strip())
+    else:
+        print(f"answer = {answer!r}")
+
+
+def call(function: Any, *arguments: Any, shown: str = "") -> Any:
+    """Call a learner's function on behalf of a check.
+
+    Args:
+        function: the learner's answer.
+        arguments: what to call it with.
+        shown: how to write the call for people, where the arguments do not print well.
+
+    Raises:
+        Wrong: the answer is not a function.
+        NotAttempted: the function is still the stub: it returned `...`.
+        Raised: the function raised.
+    """
+    if not callable(function):
+        raise Wrong(f"a function is asked for, and this is {function!r}.")
+    shown = shown or f"({', '.join(map(repr, arguments))})"
+    try:
+        result = function(*arguments)
+    except Exception as error:
+        reason = f": {error}" if str(error) else ""
+        raise Raised(f"{type(error).__name__}{reason}, when it was called with {shown}.") from error
+    if result is ...:
+        raise NotAttempted
+    return result
+
+
+def _find(exercise_id: str) -> Exercise:
+    lesson = exercise_id.partition(".")[0]
+    try:
+        module = importlib.import_module(f"labkit.lessons.lesson_{lesson}")
+    except ModuleNotFoundError:
+        raise LabError(
+            f"there is no exercise {exercise_id!r}.\n"
+            'An exercise is named by its lesson and a number, such as "01.2".'
+        ) from None
+    exercises: dict[str, Exercise] = module.EXERCISES
+    if exercise_id not in exercises:
+        raise LabError(
+            f"there is no exercise {exercise_id!r}.\nLesson {lesson} has {', '.join(exercises)}."
+        )
+    return exercises[exercise_id]

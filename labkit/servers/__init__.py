@@ -1,0 +1,16 @@
+"""Starting real servers that belong to one kernel and die with it."""
+
+from labkit.servers.keeper import Keeper
+from labkit.servers.postgres import create_cluster, find_postgres, start_postgres, stop_postgres
+from labkit.servers.redis import RedisServer, choose_redis, start_redis
+
+__all__ = [
+    "Keeper",
+    "RedisServer",
+    "choose_redis",
+    "create_cluster",
+    "find_postgres",
+    "start_postgres",
+    "start_redis",
+    "stop_postgres",
+]

@@ -1,0 +1,40 @@
+"""Open JupyterLab on the first lesson: what `make lab` runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+
+FIRST_LESSON = "notebooks/00_start_here.ipynb"
+
+
+def main() -> None:
+    """Become JupyterLab, with the options that fit this machine."""
+    arguments = [sys.executable, "-m", "jupyterlab", FIRST_LESSON]
+    # No news pop-up, no update check: nothing is fetched while you learn.
+    arguments += ["--LabApp.news_url=None"]
+    arguments += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    arguments += ["--ServerApp.log_level=WARN", "--ServerApp.show_banner=False"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        arguments.append("--allow-root")
+    if not _has_browser():
+        arguments += ["--no-browser", "--ServerApp.log_level=INFO"]
+    arguments += sys.argv[1:]
+    os.execv(sys.executable, arguments)
+
+
+def _has_browser() -> bool:
+    """Return whether a graphical browser can be opened here."""
+    if sys.platform.startswith("linux") and "BROWSER" not in os.environ:
+        if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
+            return False  # what webbrowser would find then is a text browser
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    main()
