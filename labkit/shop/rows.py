@@ -10,7 +10,7 @@ SEED = 20260101
 REGIONS = {"US": 0.4, "EU": 0.3, "APAC": 0.25, "LATAM": 0.05}  # with their shares of the users
 YEAR = 2025
 NAME_POOL = 400  # first names, and as many last names, asked of Faker
-MOST_LINES = 4  # in one order
+MOST_LINES = 5  # in one order
 PRODUCTS = [
     f"{size} {tea}"
     for size in ("small", "medium", "large")

@@ -26,7 +26,7 @@ def seed(connection: Connection, users: int, orders: int) -> dict[str, int]:
     Args:
         connection: inside a transaction, which the caller commits.
         users: how many users.
-        orders: how many orders; each has one to four lines.
+        orders: how many orders; each has one to five lines.
 
     Returns:
         The number of rows of each table, by its name.
@@ -38,7 +38,7 @@ def seed(connection: Connection, users: int, orders: int) -> dict[str, int]:
         (OrderLine, rows.line_rows(orders)),
     ]
     counts: dict[str, int] = {}
-    with tqdm(desc="Seeding the shop", unit=" rows", leave=False, disable=not _watched()) as bar:
+    with _progress(users, orders) as bar:
         for model, table_rows in generated:
             table: Table = model.__table__  # type: ignore[attr-defined]
             counts[table.name] = 0
@@ -77,5 +77,14 @@ def _advance_sequences(connection: Connection) -> None:
         )
 
 
-def _watched() -> bool:
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+def _progress(users: int, orders: int) -> tqdm[Any]:
+    """Return a progress bar, shown on a terminal or in a notebook, and nowhere else."""
+    lines_expected = orders * (1 + rows.MOST_LINES) // 2
+    return tqdm(
+        desc="Seeding the shop",
+        total=users + orders + lines_expected,
+        unit=" rows",
+        leave=False,
+        file=sys.stdout,
+        disable=not (sys.stdout.isatty() or "ipykernel" in sys.modules),
+    )

@@ -116,7 +116,7 @@ def _read_manifest(stored: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((stored / MANIFEST).read_text())
         return {"rows": manifest["rows"], "checksum": manifest["checksum"]}
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise _damaged(stored) from None
 
 
