@@ -11,15 +11,15 @@ FIRST_LESSON = "notebooks/00_start_here.ipynb"
 
 def main() -> None:
     """Become JupyterLab, with the options that fit this machine."""
-    arguments = [sys.executable, "-m", "jupyterlab", FIRST_LESSON]
+    arguments = [sys.executable, "-m", "jupyterlab", f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}"]
     # No news pop-up, no update check: nothing is fetched while you learn.
     arguments += ["--LabApp.news_url=None"]
     arguments += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
-    arguments += ["--ServerApp.log_level=WARN", "--ServerApp.show_banner=False"]
+    arguments += ["--Application.log_level=WARN"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         arguments.append("--allow-root")
     if not _has_browser():
-        arguments += ["--no-browser", "--ServerApp.log_level=INFO"]
+        arguments.append("--no-browser")
     arguments += sys.argv[1:]
     os.execv(sys.executable, arguments)
 

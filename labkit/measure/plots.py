@@ -80,6 +80,8 @@ def calls(milliseconds: Sequence[float], kinds: Sequence[str]) -> None:
 
 def comparison(compared: Comparison) -> None:
     """Draw each round as a point and each median as a line, on a logarithmic axis."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     names = list(compared.times)
     fastest, slowest = min(names, key=compared.median), max(names, key=compared.median)
     times = compared.median(slowest) / compared.median(fastest)
@@ -93,6 +95,9 @@ def comparison(compared: Comparison) -> None:
             axes.scatter(points, heights, s=16, alpha=0.5, color=color(name), linewidths=0)
             axes.vlines(compared.median(name), row - 0.36, row + 0.36, color=INK, linewidth=2)
         axes.set(xscale="log", xlabel="time (ms, logarithmic); black line: median")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
         axes.grid(axis="x", alpha=0.3)
@@ -137,7 +142,7 @@ def speed_up(sql_ms: float, hit_ms: float, miss_ms: float, points: Mapping[float
         axes.plot(percents, curve, color=PALETTE["hit"], label="the law")
         axes.scatter(
             [100 * ratio for ratio in points], list(points.values()),
-            color=PALETTE["miss"], zorder=3, label="measured",
+            color=INK, zorder=3, label="measured",
         )  # fmt: skip
         axes.axhline(1, color=NEUTRAL, linewidth=1, linestyle="--", label="no cache")
         if five:
@@ -173,7 +178,8 @@ def cache_aside() -> None:
             arrow: dict[str, Any] = {"arrowstyle": "->", "color": color(kind), "linewidth": 1.8}
             arrow["linestyle"] = line
             axes.annotate("", (target, y), (source, y), arrowprops=arrow)
-            axes.text((source + target) / 2, y - 0.12, text, ha="center", color=color(kind))
+            beside_redis = 0.5 if abs(source - target) == 1 else 1.5
+            axes.text(beside_redis, y - 0.12, text, ha="center", color=color(kind))
         axes.text(-0.35, 1.6, "hit", color=color("hit"), weight="bold", va="center")
         axes.text(-0.35, 5.6, "miss", color=color("miss"), weight="bold", va="center")
         axes.set(xlim=(-0.5, 2.3), ylim=(len(messages) + 1.6, -0.5))
