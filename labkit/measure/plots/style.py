@@ -1,0 +1,62 @@
+"""The style that every picture shares: one palette, one figure.
+
+Every lesson uses the same colours for the same things. They are Okabe and Ito's, which people with
+any common kind of colour blindness can tell apart (https://jfly.uni-koeln.de/color/). Figures are
+drawn on white, so that they read the same in JupyterLab's light and dark themes and on paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PALETTE = {"miss": "#D55E00", "hit": "#0072B2", "stale": "#CC79A7", "fixed": "#009E73"}
+NEUTRAL = "#7F7F7F"
+INK = "#222222"
+STYLE: dict[Any, Any] = {
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "axes.facecolor": "white",
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 13,
+    "axes.titleweight": "bold",
+    "axes.titlepad": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "font.size": 11,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "figure.dpi": 110,
+}
+WIDTH = 8.0  # inches
+
+
+def color(name: str) -> str:
+    """Return the colour of what is named: that of miss, hit, stale or fixed, else grey."""
+    return next((shade for kind, shade in PALETTE.items() if kind in name), NEUTRAL)
+
+
+@contextmanager
+def figure(title: str, height: float) -> Iterator[Axes]:
+    """Give axes to draw on in the house style, and show them afterwards."""
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(WIDTH, height), layout="constrained")
+        yield axes
+        axes.set_title(title)
+        plt.show()
+        plt.close(figure)
+
+
+def in_ms(milliseconds: float) -> str:
+    """Return a time as a short label."""
+    return f"{milliseconds:.3g} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
