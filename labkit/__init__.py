@@ -4,6 +4,7 @@ from labkit.errors import LabError
 from labkit.lab import Lab, start
 from labkit.lessons import check, claim, hint, predict, solution
 from labkit.measure import compare, plots
+from labkit.schedule import explore
 
 __all__ = [
     "Lab",
@@ -11,6 +12,7 @@ __all__ = [
     "check",
     "claim",
     "compare",
+    "explore",
     "hint",
     "plots",
     "predict",

@@ -80,7 +80,8 @@ def _packages() -> Iterator[Finding]:
         if not (is_needed or is_extra):
             continue
         name = requirement.name
-        mend = f"run `make lab`, or pip install '{name}{requirement.specifier}'"
+        requirement.marker = None  # what is left is what pip takes: name, extras, versions
+        mend = f"run `make lab`, or pip install '{requirement}'"
         try:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import webbrowser
+from pathlib import Path
 
+SETTINGS = Path(__file__).with_name("jupyterlab_settings.json")
 FIRST_LESSON = "notebooks/00_start_here.ipynb"
 
 
 def main() -> None:
     """Become JupyterLab, with the options that fit this machine."""
-    arguments = [sys.executable, "-m", "jupyterlab", f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}"]
     # No news pop-up, no update check: nothing is fetched while you learn.
+    overrides = Path(sys.prefix, "share", "jupyter", "lab", "settings", "overrides.json")
+    overrides.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(SETTINGS, overrides)
+    arguments = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}",
+    ]
     arguments += ["--LabApp.news_url=None"]
     arguments += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     arguments += ["--Application.log_level=WARN"]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
 from labkit import lessons
-from labkit.lessons.exercises import Exercise, Outcome, judge
+from labkit.lessons.exercises import Exercise, Outcome, judge, solution
 
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 LESSONS = sorted(path.stem for path in Path(lessons.__path__[0]).glob("lesson_*.py"))
 EXERCISES: dict[str, Exercise] = {}
 WRONG: list[tuple[str, Any, str]] = []
@@ -25,6 +28,26 @@ def test_the_reference_solution_is_right(name: str) -> None:
     outcome, message = judge(name, EXERCISES[name].solution)
 
     assert (outcome, message) == (Outcome.RIGHT, f"right: {EXERCISES[name].praise}")
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_printed_solution_works_when_it_is_pasted(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = NOTEBOOKS.glob(f"{name[:2]}_*.ipynb")
+    cells = nbformat.read(path, as_version=4).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    imports = [
+        ast.unparse(node)
+        for node in ast.parse(code).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    solution(name)
+    namespace: dict[str, Any] = {}
+    exec("\n".join([*imports, capsys.readouterr().out]), namespace)
+    answer = namespace.get(getattr(EXERCISES[name].solution, "__name__", ""), ...)
+
+    assert judge(name, namespace["answer"] if answer is ... else answer)[0] is Outcome.RIGHT
 
 
 @pytest.mark.parametrize("name", EXERCISES)

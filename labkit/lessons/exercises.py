@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Callable
@@ -116,21 +117,23 @@ def solution(exercise_id: str) -> None:
     """
     answer = _find(exercise_id).solution
     if inspect.isroutine(answer):
-        print(textwrap.dedent(inspect.getsource(answer)).strip())
+        source = textwrap.dedent(inspect.getsource(answer)).strip()
+        print(re.sub(r"  # type: ignore.*", "", source))  # a note to mypy, not to learners
     else:
         print(f"answer = {answer!r}")
 
 
-def call(function: Any, *arguments: Any, shown: str = "") -> Any:
+def call(function: Any, *arguments: Any, shown: str = "", may_be_none: bool = False) -> Any:
     """Call a learner's function on behalf of a check.
 
     Args:
         function: the learner's answer.
         arguments: what to call it with.
-        shown: how to write the call for people, where the arguments do not print well.
+        shown: how to write the arguments for people, where they do not print well.
+        may_be_none: whether None can be an answer, rather than a forgotten `return`.
 
     Raises:
-        Wrong: the answer is not a function.
+        Wrong: the answer is not a function, or it returned None.
         NotAttempted: the function is still the stub: it returned `...`.
         Raised: the function raised.
     """
@@ -144,6 +147,8 @@ def call(function: Any, *arguments: Any, shown: str = "") -> Any:
         raise Raised(f"{type(error).__name__}{reason}, when it was called with {shown}.") from error
     if result is ...:
         raise NotAttempted
+    if result is None and not may_be_none:
+        raise Wrong(f"{shown} gave None. Does your function end with `return`?")
     return result
 
 

@@ -96,6 +96,17 @@ class Keeper:
         return answer
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a server that `Keeper.spawn` started has ended by itself, seen within 0.2 s."""
+    if os.name == "nt":  # signal 0 is Ctrl-C there; its servers are noticed by their silence
+        return False
+    try:
+        os.kill(pid, 0)  # sends nothing: only asks whether it could be sent
+    except ProcessLookupError:
+        return True
+    return False
+
+
 def _close(process: subprocess.Popen[bytes], owner: int) -> None:
     """Have the helper stop its servers and remove its directory; return when it has."""
     if os.getpid() != owner:  # a forked child must not stop its parent's servers
@@ -138,8 +149,11 @@ def main(parent: int) -> None:
 
 
 def _read_requests(requests: queue.Queue[bytes]) -> None:
-    for line in sys.stdin.buffer:
-        requests.put(line)
+    # Unbuffered: Python aborts if a thread sits in a buffered read when it ends, and this thread
+    # does where a forked child of the parent holds the pipe open.
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as pipe:
+        for line in pipe:
+            requests.put(line)
     requests.put(b"")
 
 

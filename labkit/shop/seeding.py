@@ -8,6 +8,8 @@ from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Table, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import AddConstraint, CreateIndex, CreateTable
 from tqdm import tqdm
 
 from labkit.shop import rows
@@ -31,7 +33,11 @@ def seed(connection: Connection, users: int, orders: int) -> dict[str, int]:
     Returns:
         The number of rows of each table, by its name.
     """
-    db.metadata.create_all(connection)
+    is_postgres = connection.dialect.name == "postgresql"
+    if is_postgres:
+        _create_bare_tables(connection)
+    else:
+        db.metadata.create_all(connection)
     generated: list[tuple[type, Iterator[Row]]] = [
         (User, rows.user_rows(users)),
         (Order, rows.order_rows(users, orders)),
@@ -46,7 +52,8 @@ def seed(connection: Connection, users: int, orders: int) -> dict[str, int]:
                 _insert(connection, table, batch)
                 counts[table.name] += len(batch)
                 bar.update(len(batch))
-    if connection.dialect.name == "postgresql":
+    if is_postgres:
+        _add_foreign_keys_and_indexes(connection)
         _advance_sequences(connection)
         connection.execute(text("ANALYZE"))  # or the planner guesses sizes until autovacuum comes
     return counts
@@ -61,12 +68,32 @@ def _batches(table_rows: Iterable[Row]) -> Iterator[list[Row]]:
 def _insert(connection: Connection, table: Table, batch: list[Row]) -> None:
     if connection.dialect.driver == "psycopg":
         columns = ", ".join(column.name for column in table.columns)
-        cursor = connection.connection.cursor()
-        with cursor.copy(f"COPY {table.name} ({columns}) FROM STDIN") as copy:
-            # No generated value needs escaping: no tabs, no newlines, no backslashes.
-            copy.write("".join("\t".join(map(str, row)) + "\n" for row in batch))
+        statement = f"COPY {table.name} ({columns}) FROM STDIN"
+        try:
+            with connection.connection.cursor().copy(statement) as copy:
+                # No generated value needs escaping: no tabs, no newlines, no backslashes.
+                copy.write("".join("\t".join(map(str, row)) + "\n" for row in batch))
+        except connection.dialect.loaded_dbapi.Error as error:
+            # As SQLAlchemy does: who catches its errors catches this one, too.
+            raise DBAPIError(statement, None, error) from error
     else:
         connection.exec_driver_sql(str(table.insert().compile(connection)), batch)
+
+
+def _create_bare_tables(connection: Connection) -> None:
+    """Create the tables without what PostgreSQL would look up again for each row."""
+    for table in db.metadata.sorted_tables:
+        connection.execute(CreateTable(table, include_foreign_key_constraints=[]))
+
+
+def _add_foreign_keys_and_indexes(connection: Connection) -> None:
+    """Add what the bare tables lack: all rows are now checked and sorted at once."""
+    for table in db.metadata.sorted_tables:
+        for foreign_key in table.foreign_key_constraints:
+            # Not isolated: create_all has to know of it as before, for other databases.
+            connection.execute(AddConstraint(foreign_key, isolate_from_table=False))
+        for index in table.indexes:
+            connection.execute(CreateIndex(index))
 
 
 def _advance_sequences(connection: Connection) -> None:

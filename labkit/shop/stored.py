@@ -69,7 +69,8 @@ def copy_seeded(kind: str, users: int, orders: int, target: Path, build: Build) 
                     _build(stored, build)
     manifest = _read_manifest(stored)
     with _disk_errors(target.parent):
-        checksum = _copy(stored, target)
+        copy_folder(stored, target)
+        checksum = _checksum(target)
     if checksum != manifest["checksum"]:
         raise _damaged(stored)
     counts: Counts = manifest["rows"]
@@ -145,11 +146,18 @@ def _checksum(folder: Path) -> int:
     return checksum
 
 
-def _copy(stored: Path, target: Path) -> int:
-    """Copy a folder's files and return the checksum of what was copied."""
-    shutil.copytree(stored, target, ignore=shutil.ignore_patterns(MANIFEST))
-    target.chmod(0o700)
-    return _checksum(target)
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy folders and files, but no manifest, so that only this user can read and write them.
+
+    shutil.copytree would go on after an error, forget which it was, and copy a read-only mode.
+    """
+    target.mkdir(mode=0o700, exist_ok=True)
+    for path in sorted(source.rglob("*")):
+        copy = target / path.relative_to(source)
+        if path.is_dir():
+            copy.mkdir(mode=0o700)
+        elif path.is_file() and path.name != MANIFEST:
+            shutil.copyfile(path, copy)
 
 
 @contextlib.contextmanager
@@ -159,6 +167,8 @@ def _disk_errors(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         problem = f"{folder} cannot be written to ({error.strerror or error})"
+        if error.errno is None:  # from the database, which has words of its own for it
+            problem = f"the shop's database cannot be made ({error.strerror or error})"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             problem = f"no space is left in {folder} (the default shop needs 100 MB)"
         raise LabError(

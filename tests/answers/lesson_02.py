@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from typing import Any
 def cache(
     is_found: Callable[[Any], bool] = lambda stored: stored is not None,
     read: Callable[[Any], Any] = json.loads,
+    write: Callable[[Any], Any] = json.dumps,
     options: Callable[[int], dict[str, Any]] = lambda ttl: {"ex": ttl},
     says_hit: bool = True,
     stores: bool = True,
@@ -22,7 +24,7 @@ def cache(
             return read(stored), says_hit
         value = load()
         if stores:
-            redis.set(key, json.dumps(value), **options(ttl))
+            redis.set(key, write(value), **options(ttl))
         return value, False
 
     return get_or_load
@@ -34,25 +36,52 @@ def always_load(redis: Any, key: str, ttl: int, load: Callable[[], Any]) -> Any:
     return value, redis.get(key) is not None
 
 
+def renewing(redis: Any, key: str, ttl: int, load: Callable[[], Any]) -> Any:
+    answer = cache()(redis, key, ttl, load)
+    redis.expire(key, ttl)
+    return answer
+
+
+def remembering() -> Callable[..., Any]:
+    """Return a get_or_load that also keeps values in this process."""
+    kept: dict[str, Any] = {}
+
+    def get_or_load(redis: Any, key: str, ttl: int, load: Callable[[], Any]) -> Any:
+        if key in kept:
+            return kept[key], True
+        kept[key] = cache()(redis, key, ttl, load)[0]
+        return kept[key], False
+
+    return get_or_load
+
+
 def value_only(redis: Any, key: str, ttl: int, load: Callable[[], Any]) -> Any:
     return cache()(redis, key, ttl, load)[0]
 
 
 WRONG: list[tuple[str, Any, str]] = [
-    ("02.1", cache(is_found=bool, stores=False), "run 2 times"),
+    ("02.1", cache(stores=False), "there is no key"),
+    ("02.1", cache(options=lambda ttl: {"ex": 60}), "has 60 s to live"),
+    ("02.1", cache(write=lambda value: pickle.dumps(value, 0), read=pickle.loads), "as JSON"),
+    ("02.1", renewing, "must not extend"),
+    ("02.1", remembering(), "What else remembers"),
+    ("02.1", lambda redis, key, ttl, load: None, "end with `return`"),
     ("02.1", always_load, "it said was_hit=True"),
     ("02.1", cache(is_found=lambda stored: stored not in (None, b"[]")), "An empty answer"),
     ("02.1", cache(options=lambda ttl: {}), "without a TTL"),
     ("02.1", cache(options=lambda ttl: {"px": ttl}), "to live"),
-    ("02.1", cache(options=lambda ttl: {"ex": 60 * ttl}), "has 3600 s to live"),
+    ("02.1", cache(options=lambda ttl: {"ex": 60 * ttl}), "has 5400 s to live"),
     ("02.1", cache(read=lambda stored: stored), "call 2 gave b'"),
     ("02.1", cache(says_hit=False), "was a hit, and it said was_hit=False"),
     ("02.1", value_only, "a pair"),
     ("02.2", lambda ratio, hit, miss: ratio * miss + (1 - ratio) * hit, "swapped"),
-    ("02.2", lambda ratio, hit, miss: (hit + miss) / 2, "the mean is 250 ms"),
-    ("02.2", lambda ratio, hit, miss: f"{ratio}", "gave '0.0'"),
+    ("02.2", lambda ratio, hit, miss: ratio * hit + 1 - ratio * miss, "the mean is 50.8 ms"),
+    ("02.2", lambda ratio, hit, miss: None, "end with `return`"),
+    ("02.2", lambda ratio, hit, miss: (hit + miss) / 2, "gave 125.5"),
+    ("02.2", lambda ratio, hit, miss: f"{ratio}", "gave '0.8'"),
     ("02.3", lambda s, hit, miss: 100 * (1 - 1 / s) / (1 - hit / miss), "not a percentage"),
     ("02.3", lambda s, hit, miss: 1 - 1 / s, "it takes 0.8032"),
     ("02.3", lambda s, hit, miss: (1 - 1 / s) / (1 - hit / miss), "return None then"),
+    ("02.3", lambda s, hit, miss: None, "gave None; it takes"),
     ("02.3", lambda s, hit, miss: min(1, (1 - 1 / s) / (1 - hit / miss)), "return None then"),
 ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from labkit.measure.plots.style import INK, NEUTRAL, PALETTE, color, figure, in_ms
+from labkit.measure.plots.style import INK, NEUTRAL, PALETTE, color, figure, in_ms, number
 
 if TYPE_CHECKING:
     from labkit.measure.timing import Comparison
+
+MOST_LABELS_RANGE = 1000  # a wider logarithmic axis has room for powers of ten only
 
 
 def calls(milliseconds: Sequence[float], kinds: Sequence[str]) -> None:
@@ -23,9 +25,9 @@ def calls(milliseconds: Sequence[float], kinds: Sequence[str]) -> None:
     numbers = range(1, len(kinds) + 1)
     with figure(title, 3.2) as axes:
         axes.bar(numbers, milliseconds, color=[color(kind) for kind in kinds], width=0.7)
-        for number, height, kind in zip(numbers, milliseconds, kinds, strict=True):
-            text = f"{kind}\n{in_ms(height)}"
-            axes.annotate(text, (number, height), (0, 4), textcoords="offset points", ha="center")
+        for call, height, kind in zip(numbers, milliseconds, kinds, strict=True):
+            text = f"{kind}\n{number(height)}"
+            axes.annotate(text, (call, height), (0, 4), textcoords="offset points", ha="center")
         axes.set(xlabel="call", ylabel="time (ms)", xticks=list(numbers))
         axes.margins(y=0.25)
 
@@ -37,7 +39,7 @@ def comparison(compared: Comparison) -> None:
     names = list(compared.times)
     fastest, slowest = min(names, key=compared.median), max(names, key=compared.median)
     times = compared.median(slowest) / compared.median(fastest)
-    title = f"{slowest}: {times:.3g} times as long as {fastest}"
+    title = f"{slowest}: {number(times)} times as long as {fastest}"
     if len(names) == 1:
         title = f"{fastest}: {in_ms(compared.median(fastest))} in the median"
     with figure(title, 1.3 + 0.6 * len(names)) as axes:
@@ -47,7 +49,9 @@ def comparison(compared: Comparison) -> None:
             axes.scatter(points, heights, s=16, alpha=0.5, color=color(name), linewidths=0)
             axes.vlines(compared.median(name), row - 0.36, row + 0.36, color=INK, linewidth=2)
         axes.set(xscale="log", xlabel="time (ms, logarithmic); black line: median")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = axes.get_xlim()
+        is_wide = high / low > MOST_LABELS_RANGE
+        axes.xaxis.set_major_locator(LogLocator(subs=(1,) if is_wide else (1, 2, 5)))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_yticks(range(len(names)), names)
@@ -64,11 +68,13 @@ def bars(values: Mapping[str, float], title: str, unit: str, highlight: str = ""
         unit: what the numbers count.
         highlight: the name whose bar has the colour of a miss; the others have their own or grey.
     """
+    from matplotlib.ticker import StrMethodFormatter
+
     with figure(title, 1.2 + 0.45 * len(values)) as axes:
         shades = [PALETTE["miss"] if name == highlight else color(name) for name in values]
         drawn = axes.barh(list(values), list(values.values()), color=shades, height=0.6)
-        axes.bar_label(drawn, [f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
-                               for value in values.values()], padding=4)  # fmt: skip
+        axes.bar_label(drawn, [number(value) for value in values.values()], padding=4)
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
         axes.set(xlabel=unit)
         axes.invert_yaxis()
         axes.margins(x=0.12)
@@ -85,25 +91,32 @@ def speed_up(sql_ms: float, hit_ms: float, miss_ms: float, points: Mapping[float
         miss_ms: time of a miss, in milliseconds.
         points: measured speed-ups, by hit ratio (0 to 1).
     """
+    from matplotlib.ticker import NullFormatter
+
     ratios = [n / 1000 for n in range(1001)]
     curve = [sql_ms / (ratio * hit_ms + (1 - ratio) * miss_ms) for ratio in ratios]
     five = next((ratio for ratio, gain in zip(ratios, curve, strict=True) if gain >= 5), None)
-    title = f"Five times as fast on average takes {five:.0%} hits" if five else "Never 5 times"
+    title = "Never five times as fast, not even when every call is a hit"
+    if five is not None:
+        title = f"Five times as fast on average takes {five:.0%} hits"
     with figure(title, 4.2) as axes:
         percents = [100 * ratio for ratio in ratios]
-        axes.plot(percents, curve, color=PALETTE["hit"], label="the law")
+        axes.plot(percents, curve, color=PALETTE["hit"], label="Amdahl's law")
         axes.scatter(
             [100 * ratio for ratio in points], list(points.values()),
             color=INK, zorder=3, label="measured",
         )  # fmt: skip
         axes.axhline(1, color=NEUTRAL, linewidth=1, linestyle="--", label="no cache")
-        if five:
+        if five is not None:
             axes.annotate(
                 f"×5 at {five:.0%}", (100 * five, 5), (-110, 30), textcoords="offset points",
                 arrowprops={"arrowstyle": "->", "color": INK},
             )  # fmt: skip
         axes.set(yscale="log", xlabel="hit ratio (%)", ylabel="mean speed-up (times)")
-        axes.set_yticks([1, 2, 5, 10, 100, 1000], ["1", "2", "5", "10", "100", "1,000"])
-        axes.set(ylim=(0.8, max(curve) * 1.6), xlim=(-2, 102))
+        ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10, 100, 1000, 10_000]
+        axes.set_yticks(ticks, [number(tick) for tick in ticks])
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        drawn = [1, *curve, *points.values()]
+        axes.set(ylim=(min(drawn) * 0.8, max(drawn) * 1.6), xlim=(-2, 102))
         axes.grid(alpha=0.3)
         axes.legend(loc="upper left")

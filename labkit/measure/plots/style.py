@@ -23,10 +23,9 @@ STYLE: dict[Any, Any] = {
     "axes.facecolor": "white",
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 13,
-    "axes.titleweight": "bold",
-    "axes.titlepad": 12,
+    "figure.titlesize": 13,
+    "figure.titleweight": "bold",
+    "figure.constrained_layout.h_pad": 0.08,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "font.size": 11,
@@ -51,12 +50,19 @@ def figure(title: str, height: float) -> Iterator[Axes]:
 
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(WIDTH, height), layout="constrained")
-        yield axes
-        axes.set_title(title)
-        plt.show()
-        plt.close(figure)
+        try:
+            yield axes
+            figure.suptitle(title, x=0.01, ha="left")  # over the names too: it may be long
+            plt.show()
+        finally:
+            plt.close(figure)  # or a notebook would draw it again, whatever went wrong
 
 
 def in_ms(milliseconds: float) -> str:
     """Return a time as a short label."""
-    return f"{milliseconds:.3g} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
+    return f"{number(milliseconds)} ms"
+
+
+def number(value: float) -> str:
+    """Return a number as a short label: three figures, or all of its whole part."""
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"

@@ -1,0 +1,1 @@
+"""The caches of the series, from the first decorator to the last."""

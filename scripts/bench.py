@@ -1,0 +1,161 @@
+"""Timings that must be reached, beside their peers in the same run: what `make bench` runs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from flask import Flask
+from sqlalchemy import create_engine
+
+import labkit
+from labkit.errors import LabError
+from labkit.lab import Lab
+from labkit.servers import Keeper, start_redis
+from labkit.shop import User, db, regional_report, regional_report_n_plus_one, users_by_region
+from labkit.shop.rows import user_rows
+from labkit.shop.seeding import seed
+
+USERS = 10_000
+ORDERS = 300_000
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        what: what was measured.
+        measured: the value, with its unit.
+        target: what must be reached, in words; empty for a peer, which stands for comparison.
+        reached: whether it was.
+    """
+
+    what: str
+    measured: str
+    target: str = ""
+    reached: bool = True
+
+
+def main() -> int:
+    """Print the table; return how many targets were missed."""
+    rows = [row for part in (seeding, redis_starts, starts, queries) for row in part()]
+    width = max(len(row.what) for row in rows)
+    for row in rows:
+        verdict = ("reached" if row.reached else "MISSED") if row.target else ""
+        print(f"{row.what:{width}}  {row.measured:>14}  {row.target:16}  {verdict}".rstrip())
+    return sum(not row.reached for row in rows)
+
+
+def seeding() -> Iterator[Row]:
+    """Bulk seeding against the article's way: add row by row to a session, then commit."""
+    loop = _best(_seed_row_by_row) / USERS
+    rows = 0
+
+    def in_bulk(folder: Path) -> None:
+        nonlocal rows
+        engine = create_engine(f"sqlite:///{folder}/bulk.sqlite")
+        with engine.begin() as connection:
+            rows = sum(seed(connection, USERS, ORDERS).values())
+        engine.dispose()
+
+    bulk = _best(in_bulk) / rows
+    yield Row("seeding a row by row-by-row add()", f"{loop * 1e6:.1f} us")
+    yield Row("seeding a row by labkit, in bulk", f"{bulk * 1e6:.1f} us")
+    yield Row("  the loop against it", f"x{loop / bulk:.1f}", "at least x10", loop >= 10 * bulk)
+
+
+def _seed_row_by_row(folder: Path) -> None:
+    app = Flask("loop")
+    app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{folder}/loop.sqlite"
+    db.init_app(app)
+    with app.app_context():
+        db.create_all()
+        for user_id, username, region, email, name in user_rows(USERS):
+            user = User(id=user_id, username=username, region=region, email=email, name=name)
+            db.session.add(user)
+        db.session.commit()
+        db.engine.dispose()
+
+
+def redis_starts() -> Iterator[Row]:
+    """From the spawning of each server that is here until it answers."""
+    for kind in ("server", "wheel"):
+        times = []
+        try:
+            for _ in range(10):
+                keeper = Keeper()
+                times.append(_seconds(lambda: start_redis(kind, keeper)))  # noqa: B023
+                keeper.close()
+        except LabError:
+            yield Row(f"Redis ({kind})", "not here")
+            continue
+        median = statistics.median(times)
+        yield Row(f"Redis ({kind}) ready", f"{median * 1e3:.0f} ms", "under 100 ms", median < 0.1)
+
+
+def starts() -> Iterator[Row]:
+    """A second start, on a database that is seeded already."""
+    _quiet_start().close()
+    labs: list[Lab] = []
+    seconds = min(_seconds(lambda: labs.append(_quiet_start())) for _ in range(REPEATS))
+    for lab in labs:
+        lab.close()
+    yield Row("a second labkit.start()", f"{seconds:.2f} s", "under 1 s", seconds < 1)
+
+
+def queries() -> Iterator[Row]:
+    """The queries of the shop, beside one hit."""
+    with _quiet_start() as lab, lab.app.app_context():
+        lab.redis.set("key", b"x" * 1000)
+        hit = _median(lambda: lab.redis.get("key"), 200)
+        yield Row("a hit: GET of 1 kB", f"{hit * 1e3:.2f} ms")
+        first = _median(lambda: users_by_region("US"), 20)
+        yield Row("users_by_region('US')", f"{first * 1e3:.1f} ms")
+        for region in ("US", "LATAM"):
+            report = _median(lambda: regional_report(region), 5)  # noqa: B023
+            yield Row(
+                f"regional_report('{region}')",
+                f"{report * 1e3:.0f} ms",
+                "at least 150 ms",
+                report >= 0.15,
+            )
+        loop = _seconds(lambda: regional_report_n_plus_one("LATAM"))
+        yield Row("  the same by N+1", f"{loop * 1e3:.0f} ms")
+
+
+def _quiet_start() -> Lab:
+    with contextlib.redirect_stdout(io.StringIO()):
+        return labkit.start(users=USERS, orders=ORDERS)
+
+
+def _best(work: Callable[[Path], None]) -> float:
+    """Return the least time of a few runs, each in a new folder, in seconds."""
+    times = []
+    for _ in range(REPEATS):
+        with tempfile.TemporaryDirectory() as folder:
+            times.append(_seconds(lambda: work(Path(folder))))
+    return min(times)
+
+
+def _median(work: Callable[[], object], rounds: int) -> float:
+    work()
+    return statistics.median(_seconds(work) for _ in range(rounds))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main() else 0)

@@ -1,0 +1,161 @@
+"""A real JupyterLab, as `make lab` starts it, driven in a real headless Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).parents[1]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+TOKEN = "test"
+START_TIMEOUT = 60.0  # seconds
+RUN_TIMEOUT = 120_000  # milliseconds, for a whole notebook
+PROMPT = ".jp-CodeCell .jp-InputPrompt"
+WIDTH, HEIGHT = 1280, 900
+CHROMIUM_FLAGS = [
+    "--no-sandbox",  # CI runs as root
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SETTINGS: dict[str, Any] = {
+    # Long notebooks are drawn piece by piece otherwise, and what is not drawn is not looked at.
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
+}
+
+
+def find_browser() -> str | None:
+    """Return the path of a Chromium on this machine."""
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+
+
+@contextmanager
+def jupyterlab(dark: bool = False) -> Iterator[str]:
+    """Run JupyterLab on a copy of the notebooks; yield its address, without a path.
+
+    Args:
+        dark: whether to use the dark theme.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copytree(ROOT / "notebooks", folder / "notebooks")
+        settings = SETTINGS | (
+            {"@jupyterlab/apputils-extension:themes": {"theme": "JupyterLab Dark"}} if dark else {}
+        )
+        config = folder / "config" / "labconfig"
+        config.mkdir(parents=True)
+        (config / "default_setting_overrides.json").write_text(json.dumps(settings))
+        port = _free_port()
+        environment = os.environ | {"JUPYTER_CONFIG_DIR": str(folder / "config")}
+        server = subprocess.Popen(
+            [sys.executable, str(ROOT / "scripts" / "lab.py"), "--no-browser"]
+            + [f"--port={port}", f"--IdentityProvider.token={TOKEN}"],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            _wait_for(port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait()
+
+
+@contextmanager
+def page_of(browser_path: str) -> Iterator[Page]:
+    """Yield a page of a fresh headless browser."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=CHROMIUM_FLAGS)
+        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        yield page
+        browser.close()
+
+
+def open_notebook(page: Page, address: str, path: str | None = None) -> None:
+    """Open a notebook, or what JupyterLab opens by itself, and wait for its kernel."""
+    page.goto(f"{address}/lab{f'/tree/{path}' if path else ''}?token={TOKEN}")
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+    page.wait_for_selector(
+        ".jp-NotebookPanel .jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=60_000
+    )
+
+
+def run_all(page: Page) -> None:
+    """Clear every output, run every cell, and wait until the last has ended."""
+    choose(page, "Edit", "Clear Outputs of All Cells")
+    page.wait_for_function(
+        f"() => [...document.querySelectorAll('{PROMPT}')].every(e => e.innerText === '[ ]:')"
+    )
+    choose(page, "Run", "Run All Cells")
+    # Every code cell has its number, and the kernel rests.
+    page.wait_for_function(
+        f"""() => [...document.querySelectorAll('{PROMPT}')].every((e, n) => e.innerText === `[${{n + 1}}]:`)
+            && document.querySelector('.jp-Notebook-ExecutionIndicator').dataset.status === 'idle'""",
+        timeout=RUN_TIMEOUT,
+    )
+
+
+def choose(page: Page, menu: str, item: str) -> None:
+    """Choose an item from a menu, as a person would."""
+    page.locator(".lm-MenuBar-item", has_text=menu).first.click()
+    page.locator(".lm-Menu-item", has_text=item).first.click()
+
+
+def code_prompts(page: Page) -> list[str]:
+    """Return what stands before each code cell: "[3]:", "[*]:" or "[ ]:"."""
+    return page.locator(PROMPT).all_inner_texts()
+
+
+def screenshots(page: Page, folder: Path, name: str) -> list[Path]:
+    """Save the open notebook as pictures, a screen at a time, from top to bottom."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # The scrolling part of the notebook, whatever JupyterLab calls it.
+    find = """() => [...document.querySelectorAll('.jp-NotebookPanel *')]
+        .filter(e => e.scrollHeight > e.clientHeight + 50
+            && getComputedStyle(e).overflowY.match(/auto|scroll/))
+        .sort((a, b) => b.scrollHeight - a.scrollHeight)[0]"""
+    panel = page.evaluate_handle(find)
+    height = int(panel.evaluate("e => e.scrollHeight"))
+    step = int(panel.evaluate("e => e.clientHeight"))
+    saved = []
+    for number, top in enumerate(range(0, height, step)):
+        panel.evaluate("(e, top) => { e.scrollTop = top }", top)
+        page.wait_for_timeout(200)
+        path = folder / f"{name}-{number:02}.png"
+        page.screenshot(path=path)
+        saved.append(path)
+    return saved
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise TimeoutError("JupyterLab did not start")

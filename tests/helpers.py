@@ -1,0 +1,77 @@
+"""What several test files need: waiting with a deadline, and looking at processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+
+REPOSITORY = Path(__file__).parents[1]
+CLEAN_UP_SECONDS = 2.0  # what labkit promises after a SIGKILL
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = CLEAN_UP_SECONDS) -> bool:
+    """Poll until the condition holds; return whether it did before the deadline."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def is_gone(pid: int, directory: Path | str) -> bool:
+    """Whether neither a server nor its keeper's directory is left."""
+    return not is_running(pid) and not Path(directory).exists()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment(**variables: str | None) -> dict[str, str]:
+    """Return this process's environment without LABKIT_*, with these variables (None: without)."""
+    changed = {name: None for name in os.environ if name.startswith("LABKIT_")} | variables
+    merged = {**os.environ, **changed}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def start_python(code: str, **variables: str) -> subprocess.Popen[str]:
+    """Run code in a Python of its own, in a process group of its own, with pipes to talk over."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(**variables),
+        start_new_session=True,
+    )
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill what is left of a process that `start_python` started, its forked children too."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        assert pipe is not None
+        with contextlib.suppress(BrokenPipeError):
+            pipe.close()

@@ -1,0 +1,226 @@
+"""The pitfalls of lesson 04: pitfall, file, text of the fixed version, broken text in its place."""
+
+from __future__ import annotations
+
+KEYS = "labkit/cache/keys.py"
+EXERCISES = "labkit/lessons/lesson_04.py"
+NOTEBOOK = "notebooks/04_key_collisions.ipynb"  # its cells are JSON: no quotes, no line breaks
+
+MUTATIONS: list[tuple[str, str, str, str]] = [
+    (
+        "two modules, one name: the module is left out",
+        KEYS,
+        'name = f"{function.__module__}.{function.__qualname__}"',
+        "name = function.__qualname__",
+    ),
+    (
+        "two classes, one name: the bare name",
+        KEYS,
+        'name = f"{function.__module__}.{function.__qualname__}"',
+        'name = f"{function.__module__}.{function.__name__}"',
+    ),
+    (
+        "a default spelled out or not",
+        KEYS,
+        "    arguments.apply_defaults()\n",
+        "",
+    ),
+    (
+        "by position or by keyword: not bound",
+        KEYS,
+        "    arguments = bound(function, args, kwargs)\n",
+        "    arguments = {'args': tuple(args), 'kwargs': dict(kwargs)}\n",
+    ),
+    (
+        "pickled arguments",
+        KEYS,
+        "        question = encode((namespace, version, name, arguments))\n",
+        "        question = __import__('pickle').dumps((namespace, version, name, arguments))\n",
+    ),
+    (
+        "repr of the arguments",
+        KEYS,
+        "        question = encode((namespace, version, name, arguments))\n",
+        "        question = repr((namespace, version, name, arguments)).encode()\n",
+    ),
+    (
+        "1 and '1': no type tag",
+        KEYS,
+        'return b"%s %d:%s" % (tag.encode(), len(content), content)',
+        'return b"%d:%s" % (len(content), content)',
+    ),
+    (
+        "forged borders: no length",
+        KEYS,
+        'return b"%s %d:%s" % (tag.encode(), len(content), content)',
+        'return b"%s %s;" % (tag.encode(), content)',
+    ),
+    (
+        "the order of a set",
+        KEYS,
+        'content = b"".join(sorted(map(encode, value)))',
+        'content = b"".join(map(encode, value))',
+    ),
+    (
+        "the order of a dict, and of keywords",
+        KEYS,
+        'content = b"".join(sorted(map(encode, value.items())))',
+        'content = b"".join(map(encode, value.items()))',
+    ),
+    (
+        "unknown types: taken by their repr",
+        KEYS,
+        '        raise TypeError(f"a {kind.__module__}.{kind.__qualname__} has no key")',
+        "        content = repr(value).encode()",
+    ),
+    (
+        "True and 1: a bool is an int",
+        KEYS,
+        "kind, tag = type(value), type(value).__name__",
+        "kind, tag = type(value), type(value).__name__.replace('bool', 'int')",
+    ),
+    (
+        "0.0 and -0.0, Decimals: compared as numbers",
+        KEYS,
+        "    float: lambda value: repr(value).encode(),",
+        "    float: lambda value: repr(value + 0).encode(),",
+    ),
+    (
+        "Decimal 1.0 and 1.00",
+        KEYS,
+        "    Decimal: lambda value: str(value).encode(),",
+        "    Decimal: lambda value: str(value.normalize()).encode(),",
+    ),
+    (
+        "a time zone is dropped",
+        KEYS,
+        "value.replace(tzinfo=None).isoformat(), value.fold, _zone(value.tzinfo)",
+        "value.replace(tzinfo=None).isoformat(), value.fold",
+    ),
+    (
+        "a zone by its offset only",
+        KEYS,
+        "        return zone.key\n",
+        '        return "ZoneInfo"\n',
+    ),
+    (
+        "the hour that the clock repeats",
+        KEYS,
+        "value.replace(tzinfo=None).isoformat(), value.fold, ",
+        "value.replace(tzinfo=None).isoformat(), 0, ",
+    ),
+    (
+        "an Enum by its value only",
+        KEYS,
+        "encode((kind.__module__, kind.__qualname__, value.value))",
+        "encode(value.value)",
+    ),
+    (
+        "integers beyond 4,300 digits",
+        KEYS,
+        '    int: lambda value: b"%x" % value,',
+        "    int: lambda value: str(value).encode(),",
+    ),
+    (
+        "lambdas share a name",
+        KEYS,
+        '    if "<lambda>" in name:',
+        '    if "<never>" in name:',
+    ),
+    (
+        "closures share a name",
+        KEYS,
+        '    if getattr(function, "__closure__", None):',
+        "    if False:",
+    ),
+    (
+        "a method forgets its object",
+        KEYS,
+        "function, args = method.__func__, (method.__self__, *args)",
+        "function, args = method, args",
+    ),
+    (
+        "wrapped functions are refused",
+        KEYS,
+        "    function = inspect.unwrap(function)\n",
+        "",
+    ),
+    (
+        "hash() differs between processes",
+        KEYS,
+        "digest = hashlib.blake2b(question, digest_size=DIGEST_BYTES).hexdigest()",
+        'digest = f"{hash(question) % 2**128:032x}"',
+    ),
+    (
+        "a short digest",
+        KEYS,
+        "DIGEST_BYTES = 16 ",
+        "DIGEST_BYTES = 3 ",
+    ),
+    (
+        "the namespace and the version are for show only",
+        KEYS,
+        "encode((namespace, version, name, arguments))",
+        "encode((name, arguments))",
+    ),
+    (
+        "a namespace with a delimiter",
+        KEYS,
+        "    if not NAMESPACE.fullmatch(namespace):",
+        "    if not NAMESPACE.match(namespace):",
+    ),
+    (
+        "exercise 04.3: lengths that run on",
+        EXERCISES,
+        'return "".join(f"{len(part)}:{part}" for part in parts)',
+        'return "".join(f"{len(part)}{part}" for part in parts)',
+    ),
+    (
+        "exercise 04.2: defaults are forgotten",
+        EXERCISES,
+        "    bound.apply_defaults()\n",
+        "",
+    ),
+    (
+        "notebook: the bare name again",
+        NOTEBOOK,
+        "pickle.dumps((name_of(function), args, kwargs))",
+        "pickle.dumps((function.__name__, args, kwargs))",
+    ),
+    (
+        "notebook: not bound to the parameters",
+        NOTEBOOK,
+        "arguments.apply_defaults()",
+        "pass",
+    ),
+    (
+        "notebook: no length",
+        NOTEBOOK,
+        "(kind.__name__.encode(), len(content), content)",
+        "(kind.__name__.encode(), 0, content)",
+    ),
+    (
+        "notebook: no type",
+        NOTEBOOK,
+        "(kind.__name__.encode(), len(content), content)",
+        "(kind.__name__[:0].encode(), len(content), content)",
+    ),
+    (
+        "notebook: a set in its own order",
+        NOTEBOOK,
+        ".join(sorted(map(encode, value)))",
+        ".join(map(encode, value))",
+    ),
+    (
+        "notebook: closures have a name",
+        NOTEBOOK,
+        " in name or function.__closure__:",
+        " in name:",
+    ),
+    (
+        "notebook: no namespace and no version in the key",
+        NOTEBOOK,
+        "{namespace}:v{version}:{name}:{digest}",
+        "{name}",
+    ),
+]

@@ -1,0 +1,637 @@
+"""Keys of calls: unequal calls never collide, equal calls always agree, and the rest is refused."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import datetime
+import enum
+import functools
+import hashlib
+import json
+import math
+import pickle
+import random
+import re
+import subprocess
+import sys
+import uuid
+import zoneinfo
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from labkit.cache import keys
+from labkit.cache.keys import call_key, encode
+from labkit.shop import users_by_region
+
+NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "04_key_collisions.ipynb"
+UTC = datetime.UTC
+PARIS = zoneinfo.ZoneInfo("Europe/Paris") if zoneinfo.available_timezones() else None
+
+
+def report(region, limit=10, *, since=None, **filters): ...
+
+
+def search(*words, **filters): ...
+
+
+class Users:
+    @staticmethod
+    def count(region): ...
+
+    def of(self, region): ...
+
+
+class Orders:
+    @staticmethod
+    def count(region): ...
+
+
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = "1"
+
+
+class Shade(enum.Enum):
+    RED = 1
+
+
+class Level(enum.IntEnum):
+    ONE = 1
+
+
+def key(*args: Any, **kwargs: Any) -> str:
+    return call_key(report, args, kwargs)
+
+
+def built(text: str) -> str:
+    """Return an equal text that is another object."""
+    return "".join(list(text))
+
+
+# Unequal calls.
+
+AT_11 = datetime.datetime(2025, 7, 1, 11, tzinfo=UTC)
+PLUS_1 = datetime.timezone(datetime.timedelta(hours=1))
+NAMED = datetime.timezone(datetime.timedelta(hours=1), "CET")
+NAIVE = datetime.datetime(2025, 10, 26, 2, 30)
+DIFFERENT: list[tuple[Any, Any]] = [
+    (1, "1"),
+    (1, True),
+    (1, 1.0),
+    (0, False),
+    (0, None),
+    (None, ""),
+    (None, "None"),
+    ("", b""),
+    ("a", b"a"),
+    ([], ()),
+    ([], {}),
+    (set(), {}),
+    (set(), frozenset()),
+    ([[]], []),
+    ([1, 2], [2, 1]),
+    ([1, 2], [[1], 2]),
+    (["x y", "z"], ["x", "y z"]),
+    (["a", "b"], ["astr 1:b"]),
+    (["a"], ["a", ""]),
+    ([12, 3], [1, 23]),
+    ({1: 2}, {"1": 2}),
+    ({1: 2}, {2: 1}),
+    ({"a": "b", "c": "d"}, {"a": "d", "c": "b"}),
+    ({"a": 1}, [("a", 1)]),
+    ({1, 2}, {12}),
+    (0.0, -0.0),
+    (0.1, 0.1 + 1e-17 + 2e-17),
+    (math.inf, "inf"),
+    (Decimal("1.0"), Decimal("1.00")),
+    (Decimal("1"), 1),
+    (Decimal("0"), Decimal("-0")),
+    ("\u00e9", "e\u0301"),
+    ("\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16"), "\ud83d\ude00"),
+    (-5, 5),
+    (-26, "-1a"),
+    (10**5000, 10**5000 + 1),
+    (datetime.date(2025, 7, 1), datetime.datetime(2025, 7, 1)),
+    (datetime.date(2025, 7, 1), "2025-07-01"),
+    (AT_11, AT_11.replace(tzinfo=None)),
+    (AT_11, AT_11.astimezone(PLUS_1)),
+    (AT_11.astimezone(PLUS_1), AT_11.astimezone(NAMED)),
+    (NAIVE, NAIVE.replace(fold=1)),
+    (datetime.time(2, 30), datetime.time(2, 30, tzinfo=UTC)),
+    (datetime.time(2, 30), datetime.time(2, 30, fold=1)),
+    (datetime.timedelta(1), datetime.timedelta(0, 1)),
+    (datetime.timedelta(1), datetime.timedelta(1, 0, 1)),
+    (uuid.UUID(int=1), uuid.UUID(int=2)),
+    (uuid.UUID(int=1), str(uuid.UUID(int=1))),
+    (Colour.RED, Colour.BLUE),
+    (Colour.RED, Shade.RED),
+    (Colour.RED, 1),
+    (Level.ONE, 1),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT, ids=lambda value: ascii(form(value))[:30])
+def test_different_values_make_different_keys(one, other):
+    assert key(one) != key(other)
+    assert key("US", filter=one) != key("US", filter=other)
+    assert key([[one]]) != key([[other]])
+
+
+@pytest.mark.skipif(PARIS is None, reason="no time zones here")
+def test_a_zone_and_its_offset_are_different_however_the_moment_prints():
+    assert PARIS
+    summer = datetime.datetime(2025, 7, 1, 12, tzinfo=PARIS)
+    fixed = summer.replace(tzinfo=datetime.timezone(datetime.timedelta(hours=2), "CEST"))
+    assert (summer.isoformat(), summer.tzname()) == (fixed.isoformat(), fixed.tzname())
+    assert key(summer) != key(fixed)
+    assert key(summer) == key(
+        datetime.datetime(2025, 7, 1, 12, tzinfo=zoneinfo.ZoneInfo(PARIS.key))
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ((("x y", "z"), {}), (("x", "y z"), {})),
+        (((), {"a": "b"}), (("a", "b"), {})),
+        ((("a",), {}), (("a", "a"), {})),
+        (((), {"a": 1, "b": 2}), ((), {"a": 2, "b": 1})),
+        ((({"a": 1},), {}), ((), {"a": 1})),
+    ],
+)
+def test_different_arguments_make_different_keys(one, other):
+    assert call_key(search, *one) != call_key(search, *other)
+
+
+def test_functions_of_one_name_in_two_modules_or_classes_have_different_keys():
+    def named(function, module):
+        function.__module__, function.__qualname__ = module, "report"
+        return function
+
+    shop = named(lambda region: 1, "shop")
+    support = named(lambda region: 2, "support")
+    assert call_key(shop, ("US",), {}) != call_key(support, ("US",), {})
+    assert call_key(Users.count, ("US",), {}) != call_key(Orders.count, ("US",), {})
+
+
+# Equal calls.
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        ((), {"region": "US"}),
+        (("US", 10), {}),
+        (("US",), {"limit": 10}),
+        ((), {"limit": 10, "region": "US"}),
+        ((), {"since": None, "region": "US"}),
+        ((built("US"),), {}),
+    ],
+)
+def test_each_spelling_of_a_call_has_one_key(args, kwargs):
+    assert call_key(report, args, kwargs) == key("US")
+
+
+def test_identity_order_and_nan_do_not_count():
+    assert key("US", a=built("US"), b="US") == key("US", b=built("US"), a="US")
+    assert key({8, 16}) == key({16, 8})
+    assert key({"a": 1, "b": 2}) == key({"b": 2, "a": 1})
+    assert key({"x": {"a", "b"}}) == key({"x": {"b", "a"}})
+    assert key(math.nan) == key(math.inf - math.inf) == key(-math.nan)
+
+
+def test_a_default_that_changes_changes_the_key():
+    def old(limit=10): ...
+
+    def new(limit=20): ...
+
+    old.__qualname__ = new.__qualname__ = "report"
+    assert call_key(old, (), {}) != call_key(new, (), {})
+    assert call_key(old, (20,), {}) == call_key(new, (), {})
+
+
+def test_a_decorator_that_uses_wraps_is_looked_through():
+    @functools.wraps(report)
+    def wrapper(*args, **kwargs):
+        return report(*args, **kwargs)
+
+    assert call_key(wrapper, ("US", 10), {}) == key("US")
+
+
+# What is refused.
+
+
+class Visitor:
+    pass
+
+
+class Text(str):
+    pass
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Visitor(),
+        Text("US"),
+        object,
+        bytearray(b"a"),
+        1j,
+        range(3),
+        iter([]),
+        ...,
+        datetime.datetime(2025, 7, 1, tzinfo=type("Zone", (datetime.tzinfo,), {})()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("wrap", [lambda value: value, lambda value: {"a": [value]}])
+def test_a_type_that_it_does_not_know_is_refused(value, wrap):
+    with pytest.raises(
+        TypeError, match=r"argument 'since': a .+ has no key\. Pass what identifies"
+    ):
+        key("US", since=wrap(value))
+
+
+def test_the_refusal_names_function_argument_type_and_what_to_do():
+    with pytest.raises(TypeError) as refusal:
+        key("US", since=Visitor())
+    assert str(refusal.value) == (
+        f"{__name__}.report: argument 'since': a {__name__}.Visitor has no key. "
+        "Pass what identifies it, such as its id. What has a key: NoneType, bool, int, float, str, "
+        "bytes, Decimal, UUID, date, time, datetime, timedelta, list, tuple, set, frozenset, dict, "
+        "Enum."
+    )
+
+
+def test_what_contains_itself_is_refused():
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(TypeError, match="'region' is nested too deeply, or contains itself"):
+        key(endless)
+
+
+def test_a_method_has_its_object_as_an_argument():
+    with pytest.raises(TypeError, match=r"argument 'self': a .+Users has no key"):
+        call_key(Users().of, ("US",), {})
+    with pytest.raises(TypeError, match=r"argument 'self': a .+Users has no key"):
+        call_key(Users.of, (Users(), "US"), {})
+
+
+def make(domain: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    def closure(user_id: int) -> str:
+        return f"{user_id}@{domain}"
+
+    def plain(user_id: int) -> str:
+        return str(user_id)
+
+    return closure, plain
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda: 1, "all lambdas share this name"),
+        (make("a")[0], "uses domain from the function around it"),
+        (functools.partial(report), "has no name of a function"),
+        (Users, "has no name of a function"),
+        (max, "does not say which arguments"),
+    ],
+)
+def test_a_function_whose_name_does_not_say_it_all_is_refused(function, words):
+    with pytest.raises(TypeError, match=words):
+        call_key(function, (), {})
+
+
+def test_a_name_of_its_own_helps():
+    one, other = make("a")[0], make("b")[0]
+    by_name = [call_key(f, (1,), {}, name=n) for f, n in [(one, "a"), (other, "b"), (other, "a")]]
+    assert by_name[0] == by_name[2] != by_name[1]
+
+
+def test_a_nested_function_that_captures_nothing_has_a_key():
+    assert "make.<locals>.plain" in call_key(make("a")[1], (1,), {})
+
+
+def test_a_call_that_does_not_fit_is_refused():
+    with pytest.raises(TypeError, match="missing a required argument: 'region'"):
+        key()
+
+
+# The words in front.
+
+
+def test_the_form_of_a_key():
+    assert re.fullmatch(rf"shop:v1:{re.escape(__name__)}\.report:[0-9a-f]{{32}}", key("US"))
+    assert call_key(users_by_region, ("US",), {}) == (
+        "shop:v1:labkit.shop.queries.users_by_region:9f572935c78beaf541c8a3078da9ef9b"
+    )
+
+
+def test_each_namespace_and_version_has_keys_of_its_own():
+    made = {
+        call_key(report, ("US",), {}, namespace=namespace, version=version)
+        for namespace in ("shop", "billing", "{shop}")
+        for version in (1, 2, 11)
+    }
+    assert len({made_key.rpartition(":")[2] for made_key in made}) == len(made) == 9
+
+
+@pytest.mark.parametrize("namespace", ["", "a:b", "a b", "shop*", "a\n", "shop?"])
+def test_a_namespace_that_could_be_mistaken_is_refused(namespace):
+    with pytest.raises(ValueError, match="a namespace has letters"):
+        call_key(report, ("US",), {}, namespace=namespace)
+
+
+# Any value. A decoder that gives back what was encoded shows that no two values share bytes.
+
+ENUMS = [*HTTPStatus, *uuid.SafeUUID]
+ZONES: list[datetime.tzinfo | None] = [None, UTC, PLUS_1, NAMED, *([PARIS] if PARIS else [])]
+TEXT = st.text(
+    st.sampled_from('a1 :,\\"\0é\ud800') | st.characters(), max_size=6
+) | st.sampled_from(["int 1:1", "str 0:", "tuple 7:str 1:a", "None", "True", "1"])
+ATOMS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 30)
+    | st.integers()
+    | st.floats()
+    | TEXT
+    | TEXT.map(lambda text: text.encode("utf-8", "surrogatepass"))
+    | st.decimals(allow_nan=False)
+    | st.sampled_from(
+        [Decimal("1"), Decimal("1.0"), Decimal("1E+1"), Decimal("10"), 0.0, -0.0, 1.0]
+    )
+    | st.uuids()
+    | st.dates()
+    | st.times(timezones=st.sampled_from([None, UTC, PLUS_1, NAMED]))
+    | st.builds(
+        lambda moment, zone, fold: moment.replace(tzinfo=zone, fold=fold),
+        st.datetimes(),
+        st.sampled_from(ZONES),
+        st.integers(0, 1),
+    )
+    | st.timedeltas()
+    | st.sampled_from(ENUMS)
+)
+
+
+HASHABLE = st.recursive(
+    ATOMS, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=3), max_leaves=4
+)
+VALUES = st.recursive(
+    HASHABLE,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner)
+        | st.sets(HASHABLE, max_size=4)
+        | st.dictionaries(HASHABLE, inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+MAKE: dict[str, Callable[[bytes], Any]] = {
+    "NoneType": lambda content: None,
+    "bool": lambda content: {b"0": False, b"1": True}[content],
+    "int": lambda content: int(content, 16),
+    "float": lambda content: float(content),
+    "str": lambda content: content.decode("utf-8", "surrogatepass"),
+    "bytes": bytes,
+    "Decimal": lambda content: Decimal(content.decode()),
+    "UUID": lambda content: uuid.UUID(bytes=content),
+    "date": lambda content: datetime.date.fromisoformat(content.decode()),
+    "time": lambda content: moment(datetime.time, content),
+    "datetime": lambda content: moment(datetime.datetime, content),
+    "timedelta": lambda content: datetime.timedelta(*decode(content)),
+    "list": lambda content: list(parts(content)),
+    "tuple": lambda content: tuple(parts(content)),
+    "set": lambda content: set(parts(content)),
+    "frozenset": lambda content: frozenset(parts(content)),
+    "dict": lambda content: dict(parts(content)),
+    "Enum": lambda content: member(*decode(content)),
+}
+
+
+def decode(encoded: bytes) -> Any:
+    (value,) = parts(encoded)
+    return value
+
+
+def parts(encoded: bytes) -> Iterator[Any]:
+    while encoded:
+        tag, _, rest = encoded.partition(b" ")
+        length, _, rest = rest.partition(b":")
+        content, encoded = rest[: int(length)], rest[int(length) :]
+        assert len(content) == int(length)
+        yield MAKE[tag.decode()](content)
+
+
+def moment(kind: Any, content: bytes) -> Any:
+    text, fold, zone = decode(content)
+    if isinstance(zone, tuple):
+        zone = datetime.timezone(*zone)
+    elif zone is not None:
+        zone = zoneinfo.ZoneInfo(zone)
+    return kind.fromisoformat(text).replace(tzinfo=zone, fold=fold)
+
+
+def member(module: str, name: str, value: Any) -> Any:
+    return getattr(sys.modules[module], name)(value)
+
+
+def form(value: Any) -> Any:
+    """Return what says whether two values are the same, made another way than `encode` does."""
+    kind = type(value)
+    if kind in (list, tuple):
+        return kind, [form(item) for item in value]
+    if kind in (set, frozenset):
+        return kind, sorted((form(item) for item in value), key=repr)
+    if kind is dict:
+        return kind, sorted(([form(k), form(v)] for k, v in value.items()), key=repr)
+    if kind in (datetime.datetime, datetime.time):
+        return kind, repr(value.replace(tzinfo=None)), zone_form(value.tzinfo)
+    return kind, hex(value) if kind is int else repr(value)
+
+
+def zone_form(zone: datetime.tzinfo | None) -> tuple[str, str]:
+    return type(zone).__name__, repr(
+        (zone.utcoffset(None), zone.tzname(None), str(zone)) if zone else None
+    )
+
+
+PATIENT = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+
+
+@settings(PATIENT, max_examples=500)
+@given(VALUES)
+def test_what_is_encoded_can_be_read_back(value):
+    assert form(decode(encode(value))) == form(value)
+
+
+@settings(PATIENT, max_examples=500)
+@given(VALUES, VALUES)
+def test_two_values_share_a_key_exactly_if_they_are_the_same(one, other):
+    assert (key(one) == key(other)) is (form(one) == form(other))
+
+
+# Two processes with different hash seeds.
+
+WORKER = """
+import base64, pickle, sys
+from labkit.cache.keys import call_key
+from labkit.shop import users_by_region
+for line in sys.stdin:
+    args, kwargs = pickle.loads(base64.b64decode(line))
+    print(call_key(users_by_region, args, kwargs), flush=True)
+"""
+
+
+class Worker:
+    """Makes keys in a process of its own, with a hash seed of its own."""
+
+    def __init__(self, seed: int) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", WORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={"PYTHONHASHSEED": str(seed), "PYTHONPATH": ":".join(filter(None, sys.path))},
+        )
+
+    def key(self, *args: Any, **kwargs: Any) -> str:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(base64.b64encode(pickle.dumps((args, kwargs))).decode() + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[tuple[Worker, Worker]]:
+    both = Worker(1), Worker(2)
+    yield both
+    for worker in both:
+        worker.process.communicate()
+
+
+def rebuilt(value: Any, shuffle: random.Random) -> Any:
+    """Return the same value, of new objects, its sets and dictionaries filled in another order."""
+    kind = type(value)
+    if kind in (set, frozenset, dict):
+        items = list(value.items() if kind is dict else value)
+        shuffle.shuffle(items)
+        if kind is dict:
+            return {rebuilt(k, shuffle): rebuilt(v, shuffle) for k, v in items}
+        return kind(rebuilt(item, shuffle) for item in items)
+    if kind in (list, tuple):
+        return kind([rebuilt(item, shuffle) for item in value])
+    return built(value) if kind is str else value
+
+
+@settings(PATIENT, max_examples=200)
+@given(VALUES, VALUES, st.randoms(use_true_random=False))
+def test_equal_calls_agree_across_processes(workers, one, other, shuffle):
+    here = call_key(users_by_region, (one, other), {})
+    again = [rebuilt(value, shuffle) for value in (one, other)]
+    assert workers[0].key(one, other) == here
+    assert workers[1].key(limit=again[1], region=again[0]) == here
+    assert workers[0].key(one) == workers[1].key(again[0], 1000)
+
+
+@settings(PATIENT, max_examples=200)
+@given(VALUES, VALUES)
+def test_unequal_calls_never_collide_across_processes(workers, one, other):
+    same = form(one) == form(other)
+    assert (workers[0].key(one) == workers[1].key(other)) is same
+    assert (workers[0].key(one, other) == workers[1].key(other, one)) is same
+
+
+# The schemes that the lesson breaks are still broken.
+
+
+def pickled(function: Any, args: Any, kwargs: Any) -> str:
+    return hashlib.sha256(pickle.dumps((function.__name__, args, kwargs))).hexdigest()
+
+
+def test_pickled_arguments_are_still_no_key():
+    assert pickled(report, ("US", "US"), {}) != pickled(report, ("US", built("US")), {})
+    assert pickled(report, (), {"a": 1, "b": 2}) != pickled(report, (), {"b": 2, "a": 1})
+    assert pickled(Users.count, ("US",), {}) == pickled(Orders.count, ("US",), {})
+
+
+def test_json_and_joined_text_still_collide():
+    assert json.dumps({1: 2}) == json.dumps({"1": 2})
+    assert " ".join(["x y", "z"]) == " ".join(["x", "y z"])
+    assert " ".join(map(str, [1])) == " ".join(map(str, ["1"]))
+
+
+def test_repr_still_shows_the_order_of_a_set():
+    assert {8, 16} == {16, 8}
+    assert repr({8, 16}) != repr({16, 8})
+
+
+# The notebook's key function is this one, with fewer types.
+
+
+@pytest.fixture(scope="module")
+def lesson() -> dict[str, Any]:
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    wanted = {"CONTENT", "bound", "encode", "name_of", "call_key", "pickled"}
+    nodes = [node for node in ast.parse(code).body if names(node) & wanted]
+    imports = "import functools, hashlib, inspect, pickle\n"
+    namespace: dict[str, Any] = {"__name__": __name__}
+    exec(imports + "\n".join(map(ast.unparse, nodes)), namespace)
+    return namespace
+
+
+def names(node: ast.stmt) -> set[str]:
+    if isinstance(node, ast.FunctionDef):
+        return {node.name}
+    if isinstance(node, ast.Assign):
+        return {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return set()
+
+
+CORE_TYPES = {type(None), bool, int, float, str, bytes, list, tuple, set, frozenset, dict}
+CORE = [value for pair in DIFFERENT for value in pair if type(value) in CORE_TYPES]
+
+
+def test_the_notebooks_key_function_is_labkits(lesson):
+    assert len(CORE) > 50
+    for value in CORE:
+        args, kwargs = ("US", value), {"a": value, "since": [value]}
+        assert lesson["call_key"](report, args, kwargs) == call_key(report, args, kwargs)
+    for version, namespace in ((1, "shop"), (2, "billing")):
+        ours, theirs = (
+            make_key(report, ("US",), {}, namespace=namespace, version=version)
+            for make_key in (call_key, lesson["call_key"])
+        )
+        assert ours == theirs
+
+
+def test_the_notebook_refuses_what_labkit_refuses(lesson):
+    calls: list[tuple[Any, tuple[Any, ...]]] = [
+        (report, (Visitor(),)),
+        (lambda: 1, ()),
+        (make("a")[0], (1,)),
+    ]
+    for function, args in calls:
+        for make_key in (call_key, lesson["call_key"]):
+            with pytest.raises(TypeError):
+                make_key(function, args, {})
+
+
+def test_the_notebook_shows_the_articles_key_as_it_is(lesson):
+    assert lesson["pickled"](report, ("US",), {}) == pickled(report, ("US",), {})
+
+
+def test_a_digest_has_128_bits():
+    assert keys.DIGEST_BYTES * 8 == 128

@@ -1,0 +1,274 @@
+"""The pictures: drawn without a trace, nothing cut off, in colours that all can tell apart."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+import labkit
+from labkit.measure import plots
+from labkit.measure.plots import style
+from labkit.measure.timing import Comparison
+
+LOOK_AT = os.environ.get("LABKIT_LOOK_AT")  # a folder: the pictures are saved there, for people
+
+FEW = Comparison({"miss": [6.1, 6.4, 7.0], "hit": [0.11, 0.12, 0.4]})
+MANY = Comparison(
+    {
+        name: [median * (1 + (n * 13 % 29) / 40) for n in range(100)]
+        for name, median in {
+            "no cache": 212.0,
+            "a miss, stored": 220.0,
+            "a hit": 0.151,
+            "Memcached from another process": 0.093,
+            "functools.lru_cache": 0.0002,
+        }.items()
+    }
+)
+NARROW = Comparison({"pickle": [1.02, 1.05, 1.07], "fixed codec": [1.01, 1.03, 1.09]})
+
+# At least one picture of each function; several where numbers or names stretch it.
+PICTURES: dict[str, Callable[[], Any]] = {
+    "calls": lambda: plots.calls([212.3, 0.21, 0.19, 0.2], ["miss", "hit", "hit", "hit"]),
+    "calls: one": lambda: plots.calls([212.3], ["miss"]),
+    "calls: ten": lambda: plots.calls(
+        [212.3] + [0.216] * 8 + [99.95], ["miss"] + ["hit"] * 8 + ["miss"]
+    ),
+    "comparison": lambda: plots.comparison(FEW),
+    "comparison: one": lambda: plots.comparison(Comparison({"hit": [0.11, 0.12, 0.4]})),
+    "comparison: many": lambda: plots.comparison(MANY),
+    "comparison: narrow": lambda: plots.comparison(NARROW),
+    "bars": lambda: plots.bars({"SCAN": 1211.0, "fixed": 1.0}, "One trip, not 1,211", "commands"),
+    "bars: many": lambda: plots.bars(
+        {f"a backend with a name, {n}": 10.0**n for n in range(-3, 7)},
+        "The seventh is the largest by far",
+        "requests a second",
+        highlight="a backend with a name, 6",
+    ),
+    "bars: equal": lambda: plots.bars({"hit": 5.0, "miss": 5.0}, "No difference", "statements"),
+    "bars: none": lambda: plots.bars({"hit": 0.0, "miss": 100.0}, "A hit asks nothing", "SQL"),
+    "speed_up": lambda: plots.speed_up(210, 0.2, 214, {0: 0.98, 0.5: 1.9, 0.8: 4.8, 1: 1040}),
+    "speed_up: slow hits": lambda: plots.speed_up(6, 2, 8, {0: 0.75, 0.5: 1.2, 1: 3}),
+    "speed_up: fast query": lambda: plots.speed_up(6, 0.15, 6.5, {0: 0.92, 0.9: 7.6, 1: 40}),
+    "cache_aside": plots.cache_aside,
+}
+
+
+@pytest.fixture(autouse=True)
+def agg() -> Iterator[None]:
+    """Draw without a screen, and without its warning that there is none."""
+    before = mpl.get_backend()
+    mpl.use("Agg")
+    yield
+    plt.close("all")
+    mpl.use(before)
+
+
+@pytest.fixture
+def shown(monkeypatch) -> list[Figure]:
+    """The figures that are shown, still open while `look` is called on them."""
+    figures: list[Figure] = []
+    monkeypatch.setattr(plt, "show", lambda: figures.append(plt.gcf()))
+    return figures
+
+
+def draw(name: str, monkeypatch: pytest.MonkeyPatch, look: Callable[[Figure], None]) -> None:
+    """Draw a picture, and look at its figure at the moment that it is shown."""
+    looked: list[bool] = []
+
+    def show() -> None:
+        plt.gcf().canvas.draw()
+        look(plt.gcf())
+        looked.append(True)
+
+    monkeypatch.setattr(plt, "show", show)
+    PICTURES[name]()
+    assert looked == [True]
+
+
+def test_every_function_has_a_picture_here():
+    functions = {name for name in plots.__all__ if callable(getattr(plots, name))}
+    assert functions == {name.partition(":")[0] for name in PICTURES}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_it_is_shown_once_returns_nothing_and_leaves_no_figure(name, shown):
+    settings = dict(mpl.rcParams)
+    assert PICTURES[name]() is None
+    assert len(shown) == 1
+    assert plt.get_fignums() == []
+    assert dict(mpl.rcParams) == settings
+
+
+def test_a_picture_that_fails_leaves_no_figure_either(shown):
+    with pytest.raises(ValueError, match="zip"):
+        plots.calls([1.0, 2.0], ["miss"])
+    assert (shown, plt.get_fignums()) == ([], [])
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_background_is_white_and_opaque_in_a_dark_theme_too(name, monkeypatch):
+    def look(figure: Figure) -> None:
+        saved = io.BytesIO()
+        # As the notebook's own backend saves it.
+        figure.savefig(saved, facecolor=figure.get_facecolor(), bbox_inches="tight")
+        saved.seek(0)
+        pixels = plt.imread(saved)
+        assert pixels.shape[2] == 3 or (pixels[..., 3] == 1).all()
+        edges = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
+        assert all((edge[:, :3] == 1).all() for edge in edges)
+
+    with plt.style.context("dark_background"):
+        draw(name, monkeypatch, look)
+
+
+def written(figure: Figure) -> list[Text]:
+    """Return every text that can be seen: ticks outside the axes' limits cannot."""
+    hidden = set()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+            for tick in ticks:
+                is_seen = low <= tick.get_loc() <= high and axes.axison
+                if not is_seen:
+                    hidden |= {tick.label1, tick.label2}
+    texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
+    return [text for text in texts if text.get_text() and text.get_visible() and text not in hidden]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_no_words_are_cut_off_and_none_collide(name, monkeypatch):
+    def look(figure: Figure) -> None:
+        if LOOK_AT:
+            figure.savefig(Path(LOOK_AT) / f"{name.replace(': ', '-')}.png")
+        boxes = [(text.get_text(), Text.get_window_extent(text)) for text in written(figure)]
+        assert len(boxes) > 3
+        for text, box in boxes:
+            assert figure.bbox.x0 <= box.x0, text
+            assert box.x1 <= figure.bbox.x1, text
+            assert figure.bbox.y0 <= box.y0, text
+            assert box.y1 <= figure.bbox.y1, text
+        for (text, box), (other_text, other) in itertools.combinations(boxes, 2):
+            # Boxes are a little larger than their letters: they may touch.
+            is_apart = not box.padded(-1).overlaps(other.padded(-1))
+            assert is_apart, f"{text!r} collides with {other_text!r}"
+
+    draw(name, monkeypatch, look)
+
+
+@pytest.mark.parametrize("name", [name for name in PICTURES if "speed_up" in name])
+def test_every_measured_point_and_the_whole_curve_are_inside_the_axes(name, monkeypatch):
+    def look(figure: Figure) -> None:
+        axes = figure.axes[0]
+        low, high = axes.get_ylim()
+        curve = axes.lines[0].get_ydata()
+        points = np.asarray(axes.collections[0].get_offsets())[:, 1]
+        for values in (np.asarray(curve), points):
+            assert len(values) >= 3
+            assert low < values.min()
+            assert values.max() < high
+
+    draw(name, monkeypatch, look)
+
+
+def test_a_comparison_draws_itself(shown):
+    FEW.plot()
+    assert len(shown) == 1
+
+
+def test_learners_reach_the_pictures():
+    assert labkit.plots is plots
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("hit", "hit"), ("a miss", "miss"), ("fixed codec", "fixed")]
+)
+def test_a_name_says_its_colour(name, kind):
+    assert style.color(name) == plots.PALETTE[kind]
+
+
+def test_another_name_is_grey():
+    assert style.color("Memcached") == style.NEUTRAL
+
+
+# Colours, as they are seen.
+
+# Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB.
+SIGHT = {
+    "any": np.eye(3),
+    "protanopia": np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    ),
+    "deuteranopia": np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    ),
+}
+TO_XYZ = np.array(
+    [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
+)
+WHITE = TO_XYZ @ np.ones(3)
+CLEARLY_APART = 15  # in CIELAB, where some 2.3 can just be noticed
+
+
+def linear(shade: str) -> Any:
+    values = np.array([int(shade[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def lab(shade: str, sight: str) -> Any:
+    seen = np.clip(SIGHT[sight] @ linear(shade), 0, 1)
+    ratio = TO_XYZ @ seen / WHITE
+    f = np.where(ratio > 216 / 24389, np.cbrt(ratio), (24389 / 27 * ratio + 16) / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def contrast_with_white(shade: str) -> float:
+    luminance = float((TO_XYZ @ linear(shade))[1])
+    return 1.05 / (luminance + 0.05)
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_the_colours_can_be_told_apart(sight):
+    for one, other in itertools.combinations(plots.PALETTE, 2):
+        shades = plots.PALETTE[one], plots.PALETTE[other]
+        difference = math.dist(lab(shades[0], sight), lab(shades[1], sight))
+        assert difference >= CLEARLY_APART, f"{one} and {other}: {difference:.0f}"
+
+
+def test_red_and_green_would_not_pass():
+    assert math.dist(lab("#C04000", "deuteranopia"), lab("#808000", "deuteranopia")) < CLEARLY_APART
+
+
+@pytest.mark.parametrize("name", plots.PALETTE)
+def test_a_colour_can_be_read_on_white(name):
+    assert contrast_with_white(plots.PALETTE[name]) >= 3
+
+
+def test_ink_reads_as_text_does():
+    assert contrast_with_white(style.INK) >= 7
+    assert contrast_with_white("#FFFFFF") == pytest.approx(1)

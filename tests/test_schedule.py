@@ -1,0 +1,235 @@
+"""Every interleaving: found, counted, replayed; and FACTS.md's table of protocols, cell by cell."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+
+import pytest
+
+import labkit
+from labkit import Lab, LabError
+from labkit.schedule import Exploration, explore
+from tests.protocols import (
+    OLD,
+    BumpBeforeCommit,
+    BusyMarker,
+    DeleteAfterCommit,
+    Protocol,
+    Shop,
+    StampedAtSet,
+    TokenAndCompareAndSet,
+    VersionCounter,
+)
+
+STALE, OK = "stale", "ok"
+COLUMNS = ("plain", "writer crashes", "version evicted", "old snapshot")
+# FACTS.md, "Every interleaving of two readers and a writer".
+TABLE = {
+    DeleteAfterCommit: (STALE, STALE, STALE, STALE),
+    StampedAtSet: (STALE, STALE, STALE, STALE),
+    VersionCounter: (OK, STALE, STALE, STALE),
+    BumpBeforeCommit: (STALE, STALE, STALE, STALE),
+    TokenAndCompareAndSet: (OK, STALE, OK, STALE),
+    BusyMarker: (OK, OK, OK, STALE),
+}
+CELLS = [
+    pytest.param(protocol, column, expected, id=f"{protocol.__name__}-{column}")
+    for protocol, cells in TABLE.items()
+    for column, expected in zip(COLUMNS, cells, strict=True)
+]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
+        with labkit.start(users=5, orders=5) as started:
+            yield started
+
+
+@pytest.fixture(scope="module")
+def shop(lab: Lab) -> Shop:
+    return Shop(lab)
+
+
+def explore_protocol(
+    protocol: Protocol, column: str = "plain", stop_at_first: bool = False
+) -> Exploration:
+    shop = protocol.shop
+    return explore(
+        {"R": protocol.reader, "S": protocol.reader, "W": protocol.writer},
+        protocol.check,
+        lab=shop.lab,
+        reset=lambda: shop.update(OLD),
+        lanes={"row": shop.select, "entry": protocol.entry},
+        crash="W" if column == "writer crashes" else (),
+        evict=["version"] if column == "version evicted" else (),
+        stop_at_first=stop_at_first,
+    )
+
+
+@pytest.mark.parametrize(("protocol", "column", "expected"), CELLS)
+def test_the_table_of_protocols(
+    shop: Shop, protocol: type[Protocol], column: str, expected: str
+) -> None:
+    actors = protocol(shop, old_snapshot=column == "old snapshot")
+    # One stale schedule proves "stale"; "ok" is said of all of them.
+    found = explore_protocol(actors, column, stop_at_first=expected == STALE)
+
+    assert (STALE if found.stale else OK) == expected
+
+
+def test_what_is_found_happens_again_when_it_is_replayed(shop: Shop) -> None:
+    found = explore_protocol(DeleteAfterCommit(shop))
+
+    assert len(found.stale) > 0
+    for run in found.stale:
+        again = found.replay(run.schedule)
+        assert (again.schedule, again.problem) == (run.schedule, run.problem)
+
+
+def test_a_replay_shows_each_step_and_lane(shop: Shop) -> None:
+    run = explore_protocol(DeleteAfterCommit(shop)).replay("R1 R2 W1 W2 R3 S1")
+
+    assert [(step.token, step.label) for step in run.steps] == [
+        ("R1", "GET"),
+        ("R2", "SELECT"),
+        ("W1", "UPDATE"),
+        ("W2", "DEL"),
+        ("R3", "SET"),
+        ("S1", "GET"),
+    ]
+    assert [step.lanes["row"] for step in run.steps] == [b"old"] * 2 + [b"new"] * 4
+    assert [step.lanes["entry"] for step in run.steps] == [None] * 4 + [b"old"] * 2
+    assert run.problem == "Redis serves old, the database has new"
+
+
+def test_every_order_of_independent_steps_is_run_once(lab: Lab) -> None:
+    seen = set()
+    order: list[str] = []
+
+    def actor(name: str, steps: int):
+        def run():
+            for _ in range(steps - 1):
+                order.append(name)
+                yield
+            order.append(name)
+
+        return run
+
+    def check() -> None:
+        assert tuple(order) not in seen
+        seen.add(tuple(order))
+
+    found = explore(
+        {"A": actor("A", 4), "B": actor("B", 3), "C": actor("C", 2)},
+        check,
+        lab=lab,
+        reset=order.clear,
+    )
+
+    expected = math.factorial(9) // (math.factorial(4) * math.factorial(3) * math.factorial(2))
+    assert found.schedules == len(seen) == expected
+
+
+def test_a_crash_and_an_eviction_can_come_after_any_step(lab: Lab) -> None:
+    done: list[int] = []
+
+    def actor():
+        for number in range(3):
+            done.append(number)
+            yield
+
+    found = explore(
+        {"A": actor}, lambda: f"{len(done)}", lab=lab, reset=done.clear, crash="A", evict=["k"]
+    )
+    schedules = {run.schedule for run in found.stale}
+
+    assert {"A1 A!", "A1 A2 A!", "A1 A2 A3 A!", "A1 A2 A3 A4"} <= schedules
+    assert {"~k A1 A!", "A1 ~k A!", "A1 A2 A3 ~k A4"} <= schedules
+    assert len(schedules) == found.schedules
+    assert all(text.count("~k") <= 1 for text in schedules)
+
+
+def test_a_crashed_actor_does_nothing_more_not_even_cleaning_up(lab: Lab) -> None:
+    cleaned = []
+
+    def actor():
+        try:
+            yield
+        finally:
+            cleaned.append(True)
+
+    def check() -> str | None:
+        return "cleaned up" if cleaned else None
+
+    found = explore({"A": actor}, check, lab=lab, reset=cleaned.clear, crash="A")
+
+    assert [run.schedule for run in found.stale] == ["A1 A2"]
+
+
+def test_each_schedule_begins_with_an_empty_redis(lab: Lab) -> None:
+    def actor():
+        assert lab.redis.dbsize() == 0
+        yield
+        lab.redis.set("k", 1)
+
+    assert explore({"A": actor}, lambda: None, lab=lab, crash="A").schedules == 2
+
+
+def test_an_impossible_step_is_named_in_two_lines(shop: Shop) -> None:
+    found = explore_protocol(DeleteAfterCommit(shop), stop_at_first=True)
+
+    for schedule in ("R2", "R1 R1", "X1", "W!", "~version", "nonsense"):
+        with pytest.raises(LabError) as caught:
+            found.replay(schedule)
+        assert len(str(caught.value).splitlines()) == 2
+        assert "R1" in str(caught.value) or "R2" in str(caught.value)
+
+
+def test_nothing_stale_cannot_be_drawn_unless_it_is_named(shop: Shop) -> None:
+    found = explore_protocol(VersionCounter(shop))
+
+    with pytest.raises(LabError, match="no schedule ends stale"):
+        found.plot()
+    assert str(found) == f"{found.schedules:,} schedules, 0 end stale"
+
+
+def test_no_actors_or_a_crash_of_nobody_is_refused(lab: Lab) -> None:
+    def actor():
+        yield
+
+    with pytest.raises(LabError, match="explore needs actors"):
+        explore({}, lambda: None, lab=lab)
+    with pytest.raises(LabError, match="explore needs actors"):
+        explore({"A": actor}, lambda: None, lab=lab, crash="B")
+
+
+def test_an_actors_error_is_not_swallowed(lab: Lab) -> None:
+    def actor():
+        yield
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        explore({"A": actor}, lambda: None, lab=lab)
+
+
+def test_drawing_shows_every_lane_and_step(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    import matplotlib.pyplot as plt
+
+    texts: list[str] = []
+    monkeypatch.setattr(plt, "show", lambda: texts.extend(t.get_text() for t in plt.gca().texts))
+    found = explore_protocol(DeleteAfterCommit(shop), "writer crashes")
+    found.plot("R1 R2 R3 W1 W! S1")
+
+    assert {"GET", "SELECT", "SET", "UPDATE", "crash", "stale from here"} <= set(texts)
+    assert plt.get_fignums() == []
+
+
+def test_a_thousand_schedules_take_seconds_not_minutes(shop: Shop) -> None:
+    began = time.perf_counter()
+    found = explore_protocol(BusyMarker(shop))
+
+    assert (time.perf_counter() - began) / found.schedules < 0.05
