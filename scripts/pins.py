@@ -2,13 +2,16 @@
 
 What `make pins` runs. uv resolves for Python 3.11 and up, and all platforms, in one file, which
 pip reads as constraints. environment.yml is for conda and Binder: the same packages at the same
-versions, through pip, so that there is one set of pins.
+versions, through pip, so that there is one set of pins. Then, and alone with `--check`, uv resolves
+each Python and platform from those pins, from wheels only, without installing anything.
 """
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -18,7 +21,26 @@ ROOT = Path(__file__).parents[1]
 HEADER = "# Written by `make pins`. Do not edit: change pyproject.toml and run it again.\n"
 
 
-def main() -> None:
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+PLATFORMS = (
+    "x86_64-manylinux_2_28",
+    "aarch64-manylinux_2_28",
+    "aarch64-apple-darwin",
+    "x86_64-pc-windows-msvc",
+)
+
+
+def main(arguments: list[str]) -> int:
+    """Write both files, unless only `--check` is asked for; return how many checks fail."""
+    if arguments not in ([], ["--check"]):
+        print("usage: python -m scripts.pins [--check]", file=sys.stderr)
+        return 2
+    if not arguments:
+        write()
+    return check()
+
+
+def write() -> None:
     """Resolve, and write both files."""
     resolved = subprocess.run(
         [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--upgrade"]
@@ -32,6 +54,38 @@ def main() -> None:
     pins = "".join(f"{line}\n" for line in resolved.splitlines() if " @ " not in line)
     (ROOT / "constraints.txt").write_text(HEADER + pins)
     (ROOT / "environment.yml").write_text(environment(pins))
+
+
+def check() -> int:
+    """Print, for each Python and platform, whether the pins suffice; return how many do not."""
+    pinned = (ROOT / "constraints.txt").read_text().splitlines()
+    versions = {line.partition(" ;")[0] for line in pinned}
+    failures = 0
+    for python, platform in itertools.product(PYTHONS, PLATFORMS):
+        problem, found = _resolve(python, platform)
+        if loose := sorted(found - versions):
+            problem = f"not pinned: {', '.join(loose)}"
+        failures += bool(problem)
+        print(f"Python {python}  {platform:22}  {problem or f'{len(found)} wheels'}", flush=True)
+    return failures
+
+
+def _resolve(python: str, platform: str) -> tuple[str, set[str]]:
+    """Return what keeps pip from installing there, if anything, and which pins it would install."""
+    with tempfile.TemporaryDirectory() as empty:
+        done = subprocess.run(
+            [sys.executable, "-m", "uv", "pip", "install", "--dry-run", f"--target={empty}"]
+            + [f"--python-version={python}", f"--python-platform={platform}"]
+            + ["--only-binary=:all:", "--constraints=constraints.txt"]
+            + ["--requirements=pyproject.toml", "--all-extras"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+    lines = [line.strip() for line in done.stderr.splitlines()]
+    if done.returncode:
+        return " ".join(lines), set()
+    return "", {line.removeprefix("+ ") for line in lines if line.startswith("+ ")}
 
 
 def environment(pins: str) -> str:
@@ -74,4 +128,4 @@ def direct_requirements() -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(1 if main(sys.argv[1:]) else 0)

@@ -22,6 +22,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TOKEN = "test"
 START_TIMEOUT = 60.0  # seconds
 RUN_TIMEOUT = 120_000  # milliseconds, for a whole notebook
+KERNEL_READY = "Python 3 (ipykernel) | Idle"  # in the status bar
+INDICATOR = ".jp-Notebook-ExecutionIndicator"
 PROMPT = ".jp-CodeCell .jp-InputPrompt"
 WIDTH, HEIGHT = 1280, 900
 CHROMIUM_FLAGS = [
@@ -90,11 +92,9 @@ def page_of(browser_path: str) -> Iterator[Page]:
 
 def open_notebook(page: Page, address: str, path: str | None = None) -> None:
     """Open a notebook, or what JupyterLab opens by itself, and wait for its kernel."""
-    page.goto(f"{address}/lab{f'/tree/{path}' if path else ''}?token={TOKEN}")
+    page.goto(f"{address}/{f'lab/tree/{path}' if path else ''}?token={TOKEN}")
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
-    page.wait_for_selector(
-        ".jp-NotebookPanel .jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=60_000
-    )
+    page.get_by_text(KERNEL_READY).wait_for(timeout=60_000)
 
 
 def run_all(page: Page) -> None:
@@ -106,8 +106,9 @@ def run_all(page: Page) -> None:
     choose(page, "Run", "Run All Cells")
     # Every code cell has its number, and the kernel rests.
     page.wait_for_function(
-        f"""() => [...document.querySelectorAll('{PROMPT}')].every((e, n) => e.innerText === `[${{n + 1}}]:`)
-            && document.querySelector('.jp-Notebook-ExecutionIndicator').dataset.status === 'idle'""",
+        f"""() => document.querySelector('{INDICATOR}').dataset.status === 'idle'
+            && [...document.querySelectorAll('{PROMPT}')]
+                .every((e, n) => e.innerText === `[${{n + 1}}]:`)""",
         timeout=RUN_TIMEOUT,
     )
 

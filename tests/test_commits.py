@@ -49,7 +49,7 @@ def move(session: Session, region: str, user_id: int = 1) -> None:
 
 def committed_region(session: Session) -> str | None:
     """What other connections see."""
-    with session.get_bind().connect() as connection:
+    with db.engine.connect() as connection:
         region: str | None = connection.scalar(select(User.region).filter_by(id=1))
         return region
 

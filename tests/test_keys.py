@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import math
+import os
 import pickle
 import random
 import re
@@ -102,6 +103,7 @@ DIFFERENT: list[tuple[Any, Any]] = [
     ([1, 2], [[1], 2]),
     (["x y", "z"], ["x", "y z"]),
     (["a", "b"], ["astr 1:b"]),
+    (["a", "b"], ["a;str b"]),
     (["a"], ["a", ""]),
     ([12, 3], [1, 23]),
     ({1: 2}, {"1": 2}),
@@ -502,7 +504,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={"PYTHONHASHSEED": str(seed), "PYTHONPATH": ":".join(filter(None, sys.path))},
+            env=os.environ | {"PYTHONHASHSEED": str(seed), "PYTHONPATH": os.pathsep.join(sys.path)},
         )
 
     def key(self, *args: Any, **kwargs: Any) -> str:

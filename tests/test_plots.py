@@ -63,6 +63,25 @@ PICTURES: dict[str, Callable[[], Any]] = {
     "speed_up: slow hits": lambda: plots.speed_up(6, 2, 8, {0: 0.75, 0.5: 1.2, 1: 3}),
     "speed_up: fast query": lambda: plots.speed_up(6, 0.15, 6.5, {0: 0.92, 0.9: 7.6, 1: 40}),
     "cache_aside": plots.cache_aside,
+    "byte_diff": lambda: plots.byte_diff(b"\x80\x05K\x01.", b"\x80\x05G?\xf0\x00\x00."),
+    "byte_diff: thirty": lambda: plots.byte_diff(bytes(range(30)), bytes(range(1, 32))),
+    "byte_diff: same": lambda: plots.byte_diff(b"users:EU", b"users:EU"),
+    "promises": lambda: plots.promises(
+        {
+            "str(args)": {"1 and '1'": "wrong answer", "f(1) and f(n=1)": "needless miss"},
+            "pickle": {"1 and '1'": "right", "f(1) and f(n=1)": "needless miss"},
+            "canonical": {"1 and '1'": "right", "f(1) and f(n=1)": "refused"},
+        }
+    ),
+    "transaction": lambda: plots.transaction(
+        [
+            ("writer", "begin", True, False, "old", "old"),
+            ("writer", "savepoint", True, True, "old", "old"),
+            ("writer", "release", True, False, "old", None),
+            ("reader", "fill", True, False, "old", "old"),
+            ("writer", "commit", False, False, "new", "old"),
+        ]
+    ),
 }
 
 

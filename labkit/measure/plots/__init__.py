@@ -1,6 +1,7 @@
 """The pictures of the lessons: `labkit.plots`."""
 
 from labkit.measure.plots.basic import bars, calls, comparison, speed_up
+from labkit.measure.plots.contexts import transaction
 from labkit.measure.plots.keys import byte_diff, promises
 from labkit.measure.plots.sequences import cache_aside
 from labkit.measure.plots.style import PALETTE
@@ -14,4 +15,5 @@ __all__ = [
     "comparison",
     "promises",
     "speed_up",
+    "transaction",
 ]

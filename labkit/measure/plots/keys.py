@@ -89,10 +89,11 @@ def _title(kept: Mapping[str, Mapping[str, str]]) -> str:
         for scheme, outcomes in kept.items()
     }
     keepers = [scheme for scheme, count in breaks.items() if not count]
+    counts = sorted(count for count in breaks.values() if count)
+    times = " to ".join(map(str, sorted({counts[0], counts[-1]}))) if counts else ""
     if not keepers:
-        return "Every scheme breaks its promise somewhere"
-    names = " and ".join(name.replace("\n", " ") for name in keepers)
-    verb = "breaks" if len(keepers) == 1 else "break"
-    worst = max(breaks.values())
-    others = f"; the others break up to {worst}" if worst else ""
-    return f"{names} {verb} no promise{others}"
+        return f"No scheme keeps its promise: {times} pairs go wrong"
+    if not counts:
+        return "Each scheme keeps its promise"
+    names = " and ".join(keepers)
+    return f"Only {names} kept the promise: with the others, {times} pairs go wrong"

