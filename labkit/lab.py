@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import weakref
@@ -112,14 +113,14 @@ def start(
         server = start_redis(redis, keeper)
         url, rows = open_database(database, users, orders, keeper)
         app = create_app(url)
+        with app.app_context():
+            engine = db.engine
+            database_name = _describe(engine)
+        client = server.connect()
+        lab = Lab(client, app, db, server, rows, engine, keeper, Recorder(engine, client))
     except BaseException:
         keeper.close()
         raise
-    with app.app_context():
-        engine = db.engine
-        database_name = _describe(engine)
-    client = server.connect()
-    lab = Lab(client, app, db, server, rows, engine, keeper, Recorder(engine, client))
     _print_start(lab, database_name, time.perf_counter() - began)
     return lab
 
@@ -130,7 +131,8 @@ def _close(
     if os.getpid() != owner:  # a forked child has its parent's lab, and must leave it alone
         return
     if server.kind == "url":
-        client.flushdb()  # it was empty when the lab began
+        with contextlib.suppress(redis.RedisError):  # it may be gone already
+            client.flushdb()  # it was empty when the lab began
     client.close()
     engine.dispose()
     keeper.close()

@@ -8,6 +8,7 @@ each Python and platform from those pins, from wheels only, without installing a
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import subprocess
 import sys
@@ -30,12 +31,11 @@ PLATFORMS = (
 )
 
 
-def main(arguments: list[str]) -> int:
-    """Write both files, unless only `--check` is asked for; return how many checks fail."""
-    if arguments not in ([], ["--check"]):
-        print("usage: python -m scripts.pins [--check]", file=sys.stderr)
-        return 2
-    if not arguments:
+def main() -> int:
+    """Write both files, unless only a check is asked for; return how many checks fail."""
+    parser = argparse.ArgumentParser(description="Choose versions, and check that they suffice.")
+    parser.add_argument("--check", action="store_true", help="only check: write nothing")
+    if not parser.parse_args().check:
         write()
     return check()
 
@@ -128,4 +128,4 @@ def direct_requirements() -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(1 if main(sys.argv[1:]) else 0)
+    sys.exit(1 if main() else 0)

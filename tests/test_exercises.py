@@ -196,7 +196,6 @@ def test_an_id_that_is_not_gets_two_lines_at_most(function, name, capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.xfail(strict=True, reason="exercises._find takes any id for text")
 @pytest.mark.parametrize("name", [99.1, 1, None, ["99.1"]])
 def test_an_id_that_is_no_text_gets_two_lines_too(name):
     with pytest.raises(LabError) as caught:
@@ -209,7 +208,6 @@ def test_the_ids_of_a_known_lesson_are_listed():
         hint("99.7")
 
 
-@pytest.mark.xfail(strict=True, reason="exercises._find catches what a lesson lacks, too")
 def test_an_error_inside_a_lesson_is_not_taken_for_a_missing_one(monkeypatch):
     def broken(name: str) -> None:
         raise ModuleNotFoundError("No module named 'numpy'", name="numpy")

@@ -11,9 +11,9 @@ dict with keys of any of these that can be keys, and the members of enums that w
 - Whatever else is refused, subclasses too (named tuples, OrderedDict, SQLAlchemy's Row and
   instances): a subclass may hold more than its base shows. A UUID's `is_safe` is left out.
 
-Dates and the like become a dictionary of one key that starts with a dollar: {"$date": "2025-07-01"}.
-A dictionary of yours that looks like that is written as {"$dict": [[key, value]]}. A list of rows
-with the same keys has its tags written once: {"$rows": [[["placed_on", "$date"]], rows]}.
+A date becomes a dictionary of one key that starts with a dollar: {"$date": "2025-07-01"}. So do the
+others. A dictionary of yours that looks like that is written as {"$dict": [[key, value]]}. A list
+of rows with the same keys has its tags written once: {"$rows": [[["placed_on", "$date"]], rows]}.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import datetime
 import math
 import uuid
 import zoneinfo
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from enum import Enum
 from itertools import chain
@@ -34,14 +34,11 @@ import orjson
 TAG = "$"  # what the one key of a tagged value starts with
 TAGGED = b'{"$'  # in a text, JSON writes a quote as \", so only a dictionary looks like this
 # orjson writes subclasses as their base, unless it is told not to.
-OPTIONS = (
-    orjson.OPT_PASSTHROUGH_DATETIME
-    | orjson.OPT_PASSTHROUGH_DATACLASS
-    | orjson.OPT_PASSTHROUGH_SUBCLASS
-)
+OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 NONE = type(None)
-PLAIN = frozenset({str, int, bool, NONE})  # what JSON holds; floats are looked at one by one
-CAREFUL = frozenset({bool, NONE})  # for a second try: there is a huge integer or a bad text
+Types = frozenset[type[Any]]
+PLAIN: Types = frozenset({str, int, bool, NONE})  # what JSON holds; floats are looked at singly
+CAREFUL: Types = frozenset({bool, NONE})  # for a second try: there is a huge integer or a bad text
 INT64 = range(-(2**63), 2**64)  # what orjson takes for an integer
 
 
@@ -50,7 +47,7 @@ class NotStorable(TypeError):
 
 
 class CorruptData(ValueError):
-    """The bytes were not written by `dumps`, or not for this reader: a cache takes it for a miss."""
+    """The bytes are not what `dumps` writes, or not for this reader: take it for a miss."""
 
 
 def dumps(value: Any) -> bytes:
@@ -117,7 +114,7 @@ def _dump(written: Any) -> bytes:
 # Writing: `_written` returns something that orjson writes without a loss, if possible as it is.
 
 
-def _written(value: Any, plain: frozenset[type]) -> Any:
+def _written(value: Any, plain: Types) -> Any:
     kind = type(value)
     if kind in plain:
         return value
@@ -128,7 +125,7 @@ def _written(value: Any, plain: frozenset[type]) -> Any:
     if kind is tuple:
         return {"$tuple": _list(list(value), plain)}
     if kind in CONTENT:
-        return {TAG + kind.__name__.lower(): CONTENT[kind](value)}
+        return {_tag(kind): CONTENT[kind](value)}
     if kind is float:
         return value if math.isfinite(value) else {"$float": repr(value)}
     if kind is int:
@@ -140,15 +137,17 @@ def _written(value: Any, plain: frozenset[type]) -> Any:
     raise NotStorable(_refusal(value))
 
 
-def _list(values: list[Any], plain: frozenset[type]) -> Any:
+def _list(values: list[Any], plain: Types) -> Any:
+    if plain is PLAIN and values and type(values[0]) is dict:
+        rows = _rows(values)
+        if rows is not None:
+            return rows
     if _are_plain(values, plain):
         return values
-    if plain is PLAIN and (rows := _rows(values)) is not None:
-        return rows
     return [_written(value, plain) for value in values]
 
 
-def _dict(value: dict[Any, Any], plain: frozenset[type]) -> Any:
+def _dict(value: dict[Any, Any], plain: Types) -> Any:
     keys = [_written(key, plain) for key in value]
     values = [item if type(item) in plain else _written(item, plain) for item in value.values()]
     if all(type(key) is str for key in keys) and not _looks_tagged(keys):
@@ -156,50 +155,69 @@ def _dict(value: dict[Any, Any], plain: frozenset[type]) -> Any:
     return {"$dict": [list(pair) for pair in zip(keys, values, strict=True)]}
 
 
+def _tag(kind: type) -> str:
+    return TAG + kind.__name__.lower()
+
+
 def _looks_tagged(keys: list[str]) -> bool:
     return len(keys) == 1 and keys[0].startswith(TAG)
 
 
-def _are_plain(values: list[Any], plain: frozenset[type]) -> bool:
+def _are_plain(values: Iterable[Any], plain: Types) -> bool:
     """Whether all of them can be written as they are; the types are collected at C's speed."""
-    others = set(map(type, values)) - plain
-    if others == {float}:
-        return all(math.isfinite(value) for value in values if type(value) is float)
-    return not others
+    return not set(map(type, values)) - plain
 
 
 def _rows(rows: list[Any]) -> Any:
-    """Return a list of flat rows as it is, or with its tags written once, or None if it is not one.
+    """Return flat rows as they are, or with their tags written once, or None if they are not flat.
 
-    What is returned is the rows themselves: orjson asks `_content` for what it cannot write.
+    What is returned holds the rows themselves: a copy would cost more than writing them.
     """
     try:
-        values = list(chain.from_iterable(map(dict.values, rows)))  # raises for what is no dict
-    except TypeError:
+        if min(map(len, rows)) < 2:  # could look tagged
+            return None
+        if _are_plain(chain.from_iterable(map(dict.values, rows)), PLAIN):
+            return rows
+    except TypeError:  # something is not a dict
         return None
-    if min(map(len, rows)) < 2:  # could look tagged
-        return None
-    if _are_plain(values, PLAIN):
-        return rows
     keys = tuple(rows[0])
     if set(map(tuple, rows)) != {keys}:
         return None
+    values = list(chain.from_iterable(map(dict.values, rows)))
     tags = []
     for number, key in enumerate(keys):
         column = values[number :: len(keys)]
-        if _are_plain(column, PLAIN):
+        kinds = set(map(type, column)) - PLAIN
+        if not kinds or (kinds == {float} and all(map(_is_finite, column))):
             continue
-        kinds = set(map(type, column)) - {NONE}
-        if len(kinds) > 1 or not kinds <= CONTENT.keys():
+        kind = kinds.pop()
+        if set(map(type, column)) - {kind, NONE} or not IN_ROWS.get(kind, _never)(column):
             return None
-        tags.append([key, TAG + kinds.pop().__name__.lower()])
-    return {"$rows": [tags, rows]}
+        tags.append([key, _tag(kind)])
+    return {"$rows": [tags, rows]} if tags else rows
+
+
+def _never(column: list[Any]) -> bool:
+    return False
+
+
+def _always(column: list[Any]) -> bool:
+    return True
+
+
+def _are_utc_or_naive(column: list[Any]) -> bool:
+    return all(
+        value is None or (value.tzinfo in (None, datetime.UTC) and not value.fold)
+        for value in column
+    )
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) is not float or math.isfinite(value)
 
 
 def _content(value: Any) -> Any:
-    """Return what stands behind a value's tag (a hook of orjson's)."""
-    if type(value) not in CONTENT:
-        raise TypeError
+    """Return what stands behind a value's tag, for a type that orjson does not know."""
     return CONTENT[type(value)](value)
 
 
@@ -262,6 +280,18 @@ CONTENT: dict[type, Callable[[Any], Any]] = {
 }
 
 
+# Of which types a column of rows can be, on what condition. Either orjson writes these as CONTENT
+# does (dates, UUID) or it does not know them, and asks.
+IN_ROWS: dict[type, Callable[[list[Any]], bool]] = {
+    datetime.date: _always,
+    datetime.datetime: _are_utc_or_naive,
+    datetime.timedelta: _always,
+    Decimal: _always,
+    uuid.UUID: _always,
+    bytes: _always,
+}
+
+
 def _refusal(value: Any) -> str:
     """Return why the value is refused, and what to do."""
     kind = type(value)
@@ -298,7 +328,7 @@ def _read(value: Any) -> Any:
 
 def _read_rows(tags: list[Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for key, tag in tags:
-        read = READ[tag]
+        read = READ_IN_ROWS[tag]
         for row in rows:
             if (content := row[key]) is not None:
                 row[key] = read(content)
@@ -353,3 +383,4 @@ READ: dict[str, Callable[[Any], Any]] = {
     "$dict": dict,
     "$enum": _read_enum,
 }
+READ_IN_ROWS = READ | {"$datetime": datetime.datetime.fromisoformat}

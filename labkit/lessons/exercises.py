@@ -153,10 +153,13 @@ def call(function: Any, *arguments: Any, shown: str = "", may_be_none: bool = Fa
 
 
 def _find(exercise_id: str) -> Exercise:
-    lesson = exercise_id.partition(".")[0]
+    lesson = str(exercise_id).partition(".")[0]
+    name = f"labkit.lessons.lesson_{lesson}"
     try:
-        module = importlib.import_module(f"labkit.lessons.lesson_{lesson}")
-    except ModuleNotFoundError:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise  # the lesson is there, and lacks something itself
         raise LabError(
             f"there is no exercise {exercise_id!r}.\n"
             'An exercise is named by its lesson and a number, such as "01.2".'

@@ -47,7 +47,17 @@ class Keeper:
             start_new_session=True,
         )
         self._lock = threading.Lock()
-        self.directory = Path(self._answer()["directory"])
+        try:
+            self.directory = Path(self._answer()["directory"])
+        except OSError:
+            from labkit.errors import (
+                LabError,
+            )  # not above: the helper has the standard library only
+
+            raise LabError(
+                f"labkit cannot make a folder in {tempfile.gettempdir()}.\n"
+                "Set TMPDIR to a folder that you can write to, and start again."
+            ) from None
         self.close = weakref.finalize(self, _close, self._process, os.getpid())
 
     def spawn(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PALETTE = {"miss": "#D55E00", "hit": "#0072B2", "stale": "#CC79A7", "fixed": "#009E73"}
-NEUTRAL = "#7F7F7F"
+NEUTRAL = "#606060"
 INK = "#222222"
 STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
