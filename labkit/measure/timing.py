@@ -47,10 +47,14 @@ class Comparison:
         for name in self.times:
             cells = [self.median(name), self.percentile(name, 95), self.percentile(name, 99)]
             columns = "  ".join(f"{cell:>9.3f} ms" for cell in cells)
-            lines.append(f"{name:{width}}  {columns}  {'×' + format(self.ratio(name), '.3g'):>8}")
+            lines.append(f"{name:{width}}  {columns}  {_times(self.ratio(name)):>8}")
         rounds = len(next(iter(self.times.values())))
         lines.append(f"{rounds} rounds each, interleaved, after {WARM_UP} to warm up")
         return "\n".join(lines)
+
+
+def _times(ratio: float) -> str:
+    return f"×{ratio:,.0f}" if ratio >= 100 else f"×{ratio:.3g}"
 
 
 def compare(candidates: Mapping[str, Callable[[], object]], rounds: int = 100) -> Comparison:
