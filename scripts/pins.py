@@ -82,9 +82,9 @@ def _resolve(python: str, platform: str) -> tuple[str, set[str]]:
             capture_output=True,
             text=True,
         )
-    lines = [line.strip() for line in done.stderr.splitlines()]
     if done.returncode:
-        return " ".join(lines), set()
+        return " ".join(done.stderr.partition("error: ")[2].split()), set()
+    lines = [line.strip() for line in done.stderr.splitlines()]
     return "", {line.removeprefix("+ ") for line in lines if line.startswith("+ ")}
 
 

@@ -221,12 +221,16 @@ def test_a_default_that_changes_changes_the_key():
     assert call_key(old, (20,), {}) == call_key(new, (), {})
 
 
-def test_a_decorator_that_uses_wraps_is_looked_through():
-    @functools.wraps(report)
-    def wrapper(*args, **kwargs):
-        return report(*args, **kwargs)
+def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
 
-    assert call_key(wrapper, ("US", 10), {}) == key("US")
+    return wrapper
+
+
+def test_a_decorator_that_uses_wraps_is_looked_through():
+    assert call_key(wrapped(wrapped(report)), ("US", 10), {}) == key("US")
 
 
 # What is refused.

@@ -39,6 +39,7 @@ NONE = type(None)
 Types = frozenset[type[Any]]
 PLAIN: Types = frozenset({str, int, bool, NONE})  # what JSON holds; floats are looked at singly
 CAREFUL: Types = frozenset({bool, NONE})  # for a second try: there is a huge integer or a bad text
+UTC = datetime.UTC
 INT64 = range(-(2**63), 2**64)  # what orjson takes for an integer
 
 
@@ -184,36 +185,30 @@ def _rows(rows: list[Any]) -> Any:
     if set(map(tuple, rows)) != {keys}:
         return None
     values = list(chain.from_iterable(map(dict.values, rows)))
-    tags = []
-    for number, key in enumerate(keys):
-        column = values[number :: len(keys)]
-        kinds = set(map(type, column)) - PLAIN
-        if not kinds or (kinds == {float} and all(map(_is_finite, column))):
-            continue
-        kind = kinds.pop()
-        if set(map(type, column)) - {kind, NONE} or not IN_ROWS.get(kind, _never)(column):
-            return None
-        tags.append([key, _tag(kind)])
-    return {"$rows": [tags, rows]} if tags else rows
+    tags = [_column_tag(values[number :: len(keys)]) for number in range(len(keys))]
+    if None in tags:
+        return None
+    tagged = [[key, tag] for key, tag in zip(keys, tags, strict=True) if tag]
+    return {"$rows": [tagged, rows]} if tagged else rows
 
 
-def _never(column: list[Any]) -> bool:
-    return False
+def _column_tag(column: list[Any]) -> str | None:
+    """Return the tag that a column shares: "" if it needs none, None if there is no such tag."""
+    kinds = set(map(type, column))
+    if kinds <= PLAIN | {float}:
+        return "" if all(math.isfinite(item) for item in column if type(item) is float) else None
+    kinds.discard(NONE)
+    kind = kinds.pop()
+    if kinds or kind not in IN_ROWS:
+        return None
+    if kind is datetime.datetime and not all(map(_is_simple, column)):
+        return None
+    return _tag(kind)
 
 
-def _always(column: list[Any]) -> bool:
-    return True
-
-
-def _are_utc_or_naive(column: list[Any]) -> bool:
-    return all(
-        value is None or (value.tzinfo in (None, datetime.UTC) and not value.fold)
-        for value in column
-    )
-
-
-def _is_finite(value: Any) -> bool:
-    return type(value) is not float or math.isfinite(value)
+def _is_simple(value: datetime.datetime | None) -> bool:
+    """Whether orjson writes the same as `_moment`."""
+    return value is None or ((value.tzinfo is None or value.tzinfo is UTC) and not value.fold)
 
 
 def _content(value: Any) -> Any:
@@ -223,16 +218,17 @@ def _content(value: Any) -> Any:
 
 def _moment(value: datetime.datetime | datetime.time) -> Any:
     zone = value.tzinfo
-    if not value.fold and (zone is None or _is_nameless(zone)):
+    if not value.fold and (zone is None or _is_offset(zone)):
         return value.isoformat()
     return [value.replace(tzinfo=None).isoformat(), value.fold, _zone(value)]
 
 
-def _is_nameless(zone: datetime.tzinfo) -> bool:
-    """Whether the zone is all said by its offset."""
+def _is_offset(zone: datetime.tzinfo) -> bool:
+    """Whether ISO 8601 says all of the zone: an offset of whole seconds, without a name."""
     if type(zone) is not datetime.timezone:
         return False
-    return zone.tzname(None) == datetime.timezone(zone.utcoffset(None)).tzname(None)
+    offset = zone.utcoffset(None)
+    return not offset.microseconds and zone.tzname(None) == datetime.timezone(offset).tzname(None)
 
 
 def _zone(value: datetime.datetime | datetime.time) -> Any:
@@ -280,16 +276,8 @@ CONTENT: dict[type, Callable[[Any], Any]] = {
 }
 
 
-# Of which types a column of rows can be, on what condition. Either orjson writes these as CONTENT
-# does (dates, UUID) or it does not know them, and asks.
-IN_ROWS: dict[type, Callable[[list[Any]], bool]] = {
-    datetime.date: _always,
-    datetime.datetime: _are_utc_or_naive,
-    datetime.timedelta: _always,
-    Decimal: _always,
-    uuid.UUID: _always,
-    bytes: _always,
-}
+# Of which types a column of rows can be: orjson writes it as CONTENT does, or asks `_content`.
+IN_ROWS = CONTENT.keys() - {datetime.time}
 
 
 def _refusal(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from labkit.measure.plots.basic import bars, calls, comparison, speed_up
 from labkit.measure.plots.contexts import transaction
+from labkit.measure.plots.copies import copies
 from labkit.measure.plots.keys import byte_diff, promises
 from labkit.measure.plots.sequences import cache_aside
 from labkit.measure.plots.style import PALETTE
@@ -13,6 +14,7 @@ __all__ = [
     "cache_aside",
     "calls",
     "comparison",
+    "copies",
     "promises",
     "speed_up",
     "transaction",

@@ -10,7 +10,10 @@ LANE_HEIGHT = 0.62
 
 
 def copies(
-    moments: Sequence[str], held: Mapping[str, Sequence[str]], wanted: Mapping[str, Sequence[str]]
+    moments: Sequence[str],
+    held: Mapping[str, Sequence[str]],
+    wanted: Mapping[str, Sequence[str]],
+    title: str,
 ) -> None:
     """Draw a lane for each copy of a value, and mark where it is not what it should be.
 
@@ -18,10 +21,8 @@ def copies(
         moments: what has just happened, in the order of time.
         held: what each copy held at each moment, by the name of its lane.
         wanted: what it should have held, by the same names.
+        title: the finding, in words.
     """
-    lost = sum(held[name][-1] != wanted[name][-1] for name in held)
-    changes = sum(len(set(values)) > 1 for values in wanted.values())
-    title = f"{lost} of {changes} changes lost" if lost else f"No change lost, of {changes}"
     with figure(title, 1.2 + 0.6 * len(held)) as axes:
         for row, name in enumerate(held):
             for moment, (value, should) in enumerate(zip(held[name], wanted[name], strict=True)):
