@@ -28,7 +28,8 @@ def path(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def notebook(path: Path) -> NotebookNode:
-    return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    read: NotebookNode = nbformat.read(path, as_version=4)
+    return read
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
@@ -39,8 +40,11 @@ def prose(notebook: NotebookNode) -> str:
     return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
 
 
-def test_lessons_are_numbered_without_a_gap() -> None:
-    assert [path.name[:2] for path in NOTEBOOKS] == [f"{n:02}" for n in range(len(NOTEBOOKS))]
+def test_lessons_are_numbered_and_no_number_comes_twice() -> None:
+    numbers = [path.name[:2] for path in NOTEBOOKS]
+
+    assert numbers == sorted(set(numbers))
+    assert all(re.fullmatch(r"\d\d_[a-z_]+", name) for name in IDS)
 
 
 def test_every_code_cell_was_executed_in_order(notebook: NotebookNode) -> None:

@@ -107,7 +107,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("03.1", lambda users: [vars(user) for user in users], "_sa_instance_state"),
     ("03.1", with_state, "the ORM's own notes"),
     ("03.1", loaded_only, "lacks id, username"),
-    ("03.1", without_state, "your function changed the user"),
+    ("03.1", without_state, "your function changed it"),
     ("03.1", as_dicts(["id", "name"]), "lacks username, region, email"),
     ("03.1", as_dicts([*NAMES, "orders"]), "holds orders"),
     ("03.1", as_texts, "a row is {'id': '1'"),

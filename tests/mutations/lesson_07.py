@@ -96,8 +96,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a bulk update unnoticed: labkit",
         COMMITS,
-        '    event.listen(sessions, "do_orm_execute", on_execute)\n',
-        '    event.listen(sessions, "do_orm_execute", lambda state: None)\n',
+        "    if not (state.is_insert or state.is_update or state.is_delete):\n",
+        "    if True:\n",
     ),
     (
         "a write on the connection, not said aloud",

@@ -2,7 +2,7 @@
 
 from labkit.measure.plots.basic import bars, calls, comparison, speed_up
 from labkit.measure.plots.contexts import transaction
-from labkit.measure.plots.copies import copies
+from labkit.measure.plots.copies import copies, formats
 from labkit.measure.plots.keys import byte_diff, promises
 from labkit.measure.plots.sequences import cache_aside
 from labkit.measure.plots.style import PALETTE
@@ -15,6 +15,7 @@ __all__ = [
     "calls",
     "comparison",
     "copies",
+    "formats",
     "promises",
     "speed_up",
     "transaction",

@@ -1,4 +1,4 @@
-"""A picture of copies that part: what the database and the cache hold, moment by moment."""
+"""Pictures of copies: one that parts from the database, and what survives a round trip."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def copies(
                 original = value == should == held[name][0]
                 shade = PALETTE["fixed" if value == should else "stale"]
                 axes.barh(row, 0.97, left=moment, height=LANE_HEIGHT,
-                          color=NEUTRAL if original else shade, alpha=0.9)  # fmt: skip
+                          color=NEUTRAL if original else shade)  # fmt: skip
                 weight = "normal" if original else "bold"
                 axes.text(moment + 0.48, row, value, color="white", weight=weight,
                           ha="center", va="center")  # fmt: skip
@@ -37,4 +37,31 @@ def copies(
         axes.set_xticks([moment + 0.48 for moment in range(len(moments))], moments)
         axes.set(xlabel="time, from left to right", ylim=(len(held) - 0.5, -0.5))
         axes.tick_params(length=0, labelcolor=INK)
-        axes.spines["left"].set_visible(False)
+        axes.spines[["left", "bottom"]].set_visible(False)
+
+
+def formats(survived: Mapping[str, Mapping[str, str]]) -> None:
+    """Draw which format gives back which value.
+
+    Args:
+        survived: for each format, by its name, what became of each value, by its name: "same",
+            "changed" or "refused".
+    """
+    names, values = list(survived), list(next(iter(survived.values())))
+    shades = {"same": PALETTE["fixed"], "changed": PALETTE["stale"], "refused": NEUTRAL}
+    faithful = [name for name in names if set(survived[name].values()) == {"same"}]
+    names_of_them = " and ".join(faithful) or "none"
+    title = f"Of {len(names)} formats, {names_of_them} gave back all that was written"
+    with figure(title, 1.0 + 0.34 * len(values)) as axes:
+        for column, name in enumerate(names):
+            for row, value in enumerate(values):
+                outcome = survived[name][value]
+                axes.barh(row, 0.95, left=column - 0.475, height=0.88, color=shades[outcome])
+                axes.text(column, row, outcome, color="white", weight="bold", fontsize=9,
+                          ha="center", va="center")  # fmt: skip
+        axes.set_xticks(range(len(names)), names)
+        axes.set_yticks(range(len(values)), values)
+        axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(values) - 0.5, -0.5))
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0, labelsize=10)
+        axes.spines[["left", "bottom"]].set_visible(False)

@@ -1,0 +1,118 @@
+"""Exercises of lesson 05, Races."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import redis
+
+from labkit.lessons.exercises import Exercise, Wrong, call
+from labkit.lessons.lesson_02 import scratch_redis
+
+STEPS = {"R1", "R2", "R3", "W1", "W2"}
+KEY = "lease:report"
+
+
+def _examine_schedule(answer: Any) -> None:
+    if not isinstance(answer, str):
+        raise Wrong(f"a schedule is text, such as 'R1 W1 R2 W2 R3', and this is {answer!r}.")
+    steps = answer.split()
+    if set(steps) != STEPS or len(steps) != len(STEPS):
+        raise Wrong("each of R1 R2 R3 W1 W2 has to come once, with spaces between.")
+    for actor in "RW":
+        own = [step for step in steps if step.startswith(actor)]
+        if own != sorted(own):
+            raise Wrong(f"{actor}'s own steps cannot change places, and yours are {' '.join(own)}.")
+    if steps.index("R1") < steps.index("W1"):
+        raise Wrong("R took the version before W counted it up, so its entry does not count.")
+    if steps.index("R2") > steps.index("W2"):
+        raise Wrong("R selects after the commit, so it stores the new row.")
+
+
+def _examine_release(answer: Any) -> None:
+    with scratch_redis() as client:
+        client.set(KEY, "mine")
+        call(answer, client, KEY, "mine", shown="(redis, key, 'mine')", may_be_none=True)
+        if client.get(KEY) is not None:
+            raise Wrong("the lease held your token, and is still there.")
+        call(answer, client, KEY, "mine", shown="(redis, key, 'mine')", may_be_none=True)
+        client.set(KEY, "theirs")
+        call(answer, client, KEY, "mine", shown="(redis, key, 'mine')", may_be_none=True)
+        if client.get(KEY) != b"theirs":
+            raise Wrong("the lease was another's, and your function deleted it.")
+        client.set(KEY, "mine")
+        slow = _Slow(connection_pool=client.connection_pool)
+        call(answer, slow, KEY, "mine", shown="(redis, key, 'mine')", may_be_none=True)
+        if slow.was_read and client.get(KEY) != b"theirs":
+            raise Wrong(
+                "between your look and your delete, your lease expired and another took one: "
+                "you deleted theirs. Look and delete in one step."
+            )
+
+
+class _Slow(redis.Redis):
+    """A client so slow that after each GET the lease has become another's."""
+
+    was_read = False
+
+    def get(self, name: Any) -> Any:
+        value = super().get(name)
+        self.was_read = True
+        super().set(KEY, "theirs")
+        return value
+
+
+def release(redis, key, token):  # type: ignore[no-untyped-def]  # shown as it stands
+    script = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
+    redis.eval(script, 1, key, token)
+
+
+def _examine_expected_early(answer: Any) -> None:
+    for remaining, load_seconds in [(1.0, 1.0), (0.0, 2.0), (3.0, 1.0), (1.0, 4.0)]:
+        got = call(answer, remaining, load_seconds)
+        expected = expected_early(remaining, load_seconds)
+        if not isinstance(got, int | float) or abs(got - expected) > 1e-6:
+            raise Wrong(
+                f"with {remaining} s left and a load of {load_seconds} s it gave {got!r}; "
+                f"the share is {expected:.4f}."
+            )
+
+
+def expected_early(remaining: float, load_seconds: float) -> float:
+    return math.exp(-remaining / load_seconds)
+
+
+EXERCISES = {
+    "05.1": Exercise(
+        ask="Write a schedule that ends stale when the version is counted up before the commit.",
+        examine=_examine_schedule,
+        praise="the reader took the new version and the old row.",
+        hints=(
+            "The entry counts if R1 comes after W1. It is old if R2 comes before W2.",
+            "Begin with W1 R1 R2. Where may W2 and R3 go?",
+        ),
+        solution="W1 R1 R2 W2 R3",
+    ),
+    "05.2": Exercise(
+        ask="Write release(redis, key, token): delete a lease only while it is yours.",
+        examine=_examine_release,
+        praise="the look and the delete are one step, so nobody comes between.",
+        hints=(
+            "GET and then DEL are two commands: anything can happen between them.",
+            "redis.eval(script, 1, key, token) runs a Lua script as one step.",
+            "In the script, KEYS[1] is the key and ARGV[1] the token.",
+        ),
+        solution=release,
+    ),
+    "05.3": Exercise(
+        ask="Write expected_early(remaining, load_seconds).",
+        examine=_examine_expected_early,
+        praise="at one load time before the deadline it is 1/e, as the run has shown.",
+        hints=(
+            "A caller is early when -load_seconds * ln(u) >= remaining. Solve that for u.",
+            "u is between 0 and 1, every value as likely as another: the share is the bound on u.",
+        ),
+        solution=expected_early,
+    ),
+}
