@@ -68,7 +68,10 @@ def test_an_answer_that_raises_is_told_what_and_when(name: str) -> None:
     assert "ZeroDivisionError: division by zero, when it was called with (" in message
 
 
-@pytest.mark.parametrize(("name", "answer", "words"), WRONG, ids=lambda value: str(value)[:20])
+IDS = [f"{name}: {words}" for name, _, words in WRONG]  # not of answers: sets have no order
+
+
+@pytest.mark.parametrize(("name", "answer", "words"), WRONG, ids=IDS)
 def test_a_wrong_answer_is_met_with_its_own_message(name: str, answer: Any, words: str) -> None:
     outcome, message = judge(name, answer)
 

@@ -113,5 +113,11 @@ def _progress(users: int, orders: int) -> tqdm[Any]:
         unit=" rows",
         leave=False,
         file=sys.stdout,
-        disable=not (sys.stdout.isatty() or "ipykernel" in sys.modules),
+        disable=not (sys.stdout.isatty() or _in_notebook()),
     )
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and hasattr(shell, "kernel")

@@ -23,7 +23,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "code execution: an entry is unpickled",
         CODEC,
         "        value = orjson.loads(data)\n",
-        "        value = __import__('pickle').loads(data) if b'c' in data[:1] else orjson.loads(data)\n",
+        "        value = (__import__('pickle') if data[:1] == b'c' else orjson).loads(data)\n",
     ),
     (
         "code execution: the signature is not looked at",
