@@ -156,6 +156,11 @@ def zone(tzinfo: datetime.tzinfo | None) -> Any:
 
 @given(values | tables())
 @example([{"at": datetime.datetime(2025, 1, 1), "n": 1}] * 2)
+@example([{"at": datetime.datetime(2025, 1, 1, tzinfo=BERLIN, fold=1), "n": 1}] * 2)
+@example([{"at": datetime.datetime(2025, 1, 1, fold=1), "n": 1}] * 2)
+@example([{"$date": "tomorrow"}, {"$date": "never"}])
+@example([{"a": float("nan"), "b": 1.5}, {"a": None, "b": float("inf")}])
+@example([{"a": Decimal(1), "b": 1}, {"a": None, "b": 2}, {"a": datetime.date.min, "b": 3}])
 @example([{"a": 1}, {"b": 2}])
 @example({"one": {"a": 1, "b": 2}, "two": {"a": 1, "b": 2}})
 @example([{"a": 1, "b": Decimal(1)}, {"b": Decimal(1), "a": 1}])

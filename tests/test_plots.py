@@ -82,6 +82,18 @@ PICTURES: dict[str, Callable[[], Any]] = {
             ("writer", "commit", False, False, "new", "old"),
         ]
     ),
+    "copies": lambda: plots.copies(
+        ["A stores a copy", "B changes it", "A merges"],
+        {"database": ("old", "new", "old"), "copy": ("old", "old", "old")},
+        {"database": ("old", "new", "new"), "copy": ("old", "new", "new")},
+        "The merge brings the old one back",
+    ),
+    "formats": lambda: plots.formats(
+        {
+            "json": {"a date": "refused", "a tuple": "changed"},
+            "codec": {"a date": "same", "a tuple": "same"},
+        }
+    ),
 }
 
 
