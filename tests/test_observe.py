@@ -25,6 +25,7 @@ RESTOCK = "return redis.call('SET', KEYS[1], ARGV[1])"
 def data(tmp_path_factory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
+        patch.delenv("LABKIT_REDIS", raising=False)  # "auto" then finds a real server
         yield
 
 
