@@ -162,6 +162,8 @@ def zone(tzinfo: datetime.tzinfo | None) -> Any:
 @example([{"a": float("nan"), "b": 1.5}, {"a": None, "b": float("inf")}])
 @example([{"a": Decimal(1), "b": 1}, {"a": None, "b": 2}, {"a": datetime.date.min, "b": 3}])
 @example([{"a": 1}, {"b": 2}])
+@example([{"a": 1, "b": Decimal(1)}, {"a": 2, "c": Decimal(2)}])
+@example((1, [2, (3, [])]))
 @example({"one": {"a": 1, "b": 2}, "two": {"a": 1, "b": 2}})
 @example([{"a": 1, "b": Decimal(1)}, {"b": Decimal(1), "a": 1}])
 @example({"$date": "tomorrow"})
@@ -278,6 +280,8 @@ REFUSED = [
     (Number(1), "Number cannot be stored"),
     (Text("a"), "Text cannot be stored"),
     ({Text("a"): 1}, "Text cannot be stored"),
+    ([{Text("a"): 1, "b": 2}], "Text cannot be stored"),
+    ([{"a": 1, "b": 2}, collections.OrderedDict(a=1, b=2)], "OrderedDict cannot be stored"),
     ({1, 2}, "builtins.set cannot be stored"),
     (bytearray(b"a"), "builtins.bytearray cannot be stored"),
     (1j, "builtins.complex cannot be stored"),

@@ -94,6 +94,23 @@ PICTURES: dict[str, Callable[[], Any]] = {
             "codec": {"a date": "same", "a tuple": "same"},
         }
     ),
+    "growth": lambda: plots.growth([60, 120, 180], [90, 170, 240], [90, 95, 92], "memory (kB)"),
+    "growth: nothing with a TTL": lambda: plots.growth([60, 120], [90, 170], [0, 0], "entries"),
+    "policies": lambda: plots.policies(
+        {
+            "allkeys-lfu": {"a usual day": 0.86, "after the job": 0.8, "new favourites": 0.78},
+            "allkeys-lru": {"a usual day": 0.81, "after the job": 0.7, "new favourites": 0.8},
+            "noeviction": {"a usual day": 1.0, "after the job": 0.79, "new favourites": 0.0},
+        }
+    ),
+    "policies: equal": lambda: plots.policies({"a": {"day": 0.5}, "b": {"day": 0.5}}),
+    "deadlines": lambda: plots.deadlines(
+        {
+            "no jitter": [300.01] * 1000,
+            "jitter of 10%": [270 + n * 0.03 for n in range(1000)],
+            "jitter of 50%": [150 + n * 0.15 for n in range(1000)],
+        }
+    ),
 }
 
 

@@ -3,6 +3,7 @@
 from labkit.servers.keeper import Keeper
 from labkit.servers.postgres import create_cluster, find_postgres, start_postgres, stop_postgres
 from labkit.servers.redis import RedisServer, choose_redis, start_redis
+from labkit.servers.spare import spare_redis, used_memory
 
 __all__ = [
     "Keeper",
@@ -10,7 +11,9 @@ __all__ = [
     "choose_redis",
     "create_cluster",
     "find_postgres",
+    "spare_redis",
     "start_postgres",
     "start_redis",
     "stop_postgres",
+    "used_memory",
 ]

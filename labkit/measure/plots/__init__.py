@@ -6,6 +6,7 @@ from labkit.measure.plots.copies import copies, formats
 from labkit.measure.plots.keys import byte_diff, promises
 from labkit.measure.plots.sequences import cache_aside
 from labkit.measure.plots.style import PALETTE
+from labkit.measure.plots.ttl import deadlines, growth, policies
 
 __all__ = [
     "PALETTE",
@@ -15,7 +16,10 @@ __all__ = [
     "calls",
     "comparison",
     "copies",
+    "deadlines",
     "formats",
+    "growth",
+    "policies",
     "promises",
     "speed_up",
     "transaction",
