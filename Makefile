@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Each target sets up what it needs, once, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint notebooks bench pins clean
+.PHONY: help lab test lint notebooks bench mutations pins clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	command -v $$p >/dev/null 2>&1 \
@@ -28,6 +28,9 @@ notebooks: $(READY) ## execute the notebooks whose inputs have changed, in place
 
 bench: $(READY) ## print the table of timings that must be reached
 	$(BIN)/python scripts/bench.py
+
+mutations: $(READY) ## put each pitfall back in place of its fix, and see a test fail
+	$(BIN)/python scripts/mutations.py
 
 pins: $(READY) ## choose new versions: writes constraints.txt and environment.yml
 	$(BIN)/python scripts/pins.py

@@ -1,0 +1,171 @@
+"""Put each pitfall back in place of its fix and see a test fail: what `make mutations` runs.
+
+The pairs of fixed and broken text are in tests/mutations, a file for each lesson. Each pair is
+tried on a copy of the repository, with the tests of `make test` that use the changed file: first
+all of them as the code stands, which must pass, then with the broken text, of which one must fail.
+That a notebook's outputs belong to its code is not counted: it would catch any change.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+ROOT = Path(__file__).parents[1]
+WORKERS = 2
+LEFT_OUT = (".git", ".venv", ".hypothesis", "__pycache__", "test-artifacts", ".*_cache")
+FIRST_FAILURE = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
+COLOUR = re.compile(r"\x1b\[\d+m")
+PASSED, FAILED = 0, 1  # pytest's exit codes
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A fix, and the pitfall that it mended.
+
+    Attributes:
+        lesson: its number, two digits.
+        pitfall: what is broken.
+        file: where, relative to the repository.
+        fixed: the text that mends it. It occurs once in the file.
+        broken: the text to put in its place.
+    """
+
+    lesson: str
+    pitfall: str
+    file: str
+    fixed: str
+    broken: str
+
+    def apply(self, root: Path) -> str:
+        """Break the copy of the repository in `root`; return the file's text as it was."""
+        path = root / self.file
+        whole = path.read_text()
+        if whole.count(self.fixed) != 1:
+            raise ValueError(f"{self.file} does not have once: {self.fixed}")
+        path.write_text(whole.replace(self.fixed, self.broken))
+        return whole
+
+
+def mutations() -> Iterator[Mutation]:
+    """Give all mutations, lesson by lesson."""
+    for path in sorted((ROOT / "tests" / "mutations").glob("lesson_*.py")):
+        lesson = path.stem.removeprefix("lesson_")
+        for row in importlib.import_module(f"tests.mutations.{path.stem}").MUTATIONS:
+            yield Mutation(lesson, *row)
+
+
+def files_that_test(mutation: Mutation) -> list[str]:
+    """Return the test files and notebooks that use the file of a mutation, quickest first."""
+    notebooks = [f"notebooks/{path.name}" for path in _notebooks(mutation.lesson)]
+    if mutation.file in notebooks:
+        return [mutation.file]
+    if mutation.file.startswith("labkit/lessons/"):
+        return ["tests/test_answers.py", *notebooks]
+    package, _, module = mutation.file.removesuffix(".py").replace("/", ".").rpartition(".")
+    imports = re.compile(rf"{re.escape(package)}(\.| import .*?\b){module}")
+    users = [
+        f"tests/{path.name}"
+        for path in sorted((ROOT / "tests").glob("test_*.py"))
+        if imports.search(path.read_text())
+    ]
+    return users + notebooks
+
+
+def _notebooks(lesson: str) -> list[Path]:
+    return sorted((ROOT / "notebooks").glob(f"{lesson}_*.ipynb"))
+
+
+def first_failure(root: Path, tests: Iterable[str]) -> str | None:
+    """Run tests of the copy in `root` up to the first failure; return its name, None if all pass.
+
+    Raises:
+        RuntimeError: pytest could not run them.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode == PASSED:
+        return None
+    failure = FIRST_FAILURE.search(COLOUR.sub("", done.stdout))
+    if done.returncode != FAILED or not failure:
+        raise RuntimeError(f"pytest {' '.join(tests)}:\n{done.stdout}{done.stderr}")
+    return failure[1]
+
+
+def main() -> int:
+    """Print the table; return how many mutations no test caught."""
+    parser = argparse.ArgumentParser(description="Put each pitfall back and see a test fail.")
+    parser.add_argument("lessons", nargs="*", help="only these lessons, such as 04")
+    wanted = parser.parse_args().lessons
+    chosen = [mutation for mutation in mutations() if not wanted or mutation.lesson in wanted]
+    with tempfile.TemporaryDirectory(prefix="labkit-mutations-") as folder:
+        copies: SimpleQueue[Path] = SimpleQueue()
+        for number in range(WORKERS):
+            copy = Path(folder, str(number), ROOT.name)
+            shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFT_OUT))
+            copies.put(copy)
+        with ThreadPoolExecutor(WORKERS) as pool:
+            if not _all_pass(
+                pool, copies, {tuple(files_that_test(mutation)) for mutation in chosen}
+            ):
+                return 1
+            caught = pool.map(lambda mutation: _caught_by(mutation, copies), chosen)
+            return _print(chosen, caught)
+
+
+def _all_pass(
+    pool: ThreadPoolExecutor, copies: SimpleQueue[Path], groups: set[tuple[str, ...]]
+) -> bool:
+    def unbroken(group: tuple[str, ...]) -> str | None:
+        copy = copies.get()
+        try:
+            return first_failure(copy, group)
+        finally:
+            copies.put(copy)
+
+    failures = [name for name in pool.map(unbroken, sorted(groups)) if name]
+    for name in failures:
+        print(f"{name} fails as the code stands: nothing can be said of mutations.")
+    return not failures
+
+
+def _caught_by(mutation: Mutation, copies: SimpleQueue[Path]) -> str | None:
+    copy = copies.get()
+    whole = mutation.apply(copy)
+    try:
+        return first_failure(copy, files_that_test(mutation))
+    finally:
+        (copy / mutation.file).write_text(whole)
+        copies.put(copy)
+
+
+def _print(chosen: list[Mutation], caught: Iterator[str | None]) -> int:
+    width = max((len(mutation.pitfall) for mutation in chosen), default=0)
+    survivors = 0
+    for mutation, test in zip(chosen, caught, strict=True):
+        survivors += test is None
+        verdict = f"caught by {test}" if test else "SURVIVED"
+        print(f"{mutation.lesson}  {mutation.pitfall:{width}}  {verdict}", flush=True)
+    print(f"{len(chosen) - survivors} of {len(chosen)} mutations were caught.")
+    return survivors
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    sys.exit(min(main(), 100))
