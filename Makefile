@@ -13,7 +13,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 lab: $(READY) ## open JupyterLab on lesson 00
-	@$(BIN)/python scripts/lab.py
+	@$(BIN)/python -m scripts.lab
 
 test: $(READY) ## run every test and every notebook
 	$(BIN)/python -m pytest
@@ -24,16 +24,16 @@ lint: $(READY) ## check style and types (ruff, mypy)
 	$(BIN)/mypy
 
 notebooks: $(READY) ## execute the notebooks whose inputs have changed, in place
-	$(BIN)/python scripts/notebooks.py
+	$(BIN)/python -m scripts.notebooks
 
 bench: $(READY) ## print the table of timings that must be reached
-	$(BIN)/python scripts/bench.py
+	$(BIN)/python -m scripts.bench
 
 mutations: $(READY) ## put each pitfall back in place of its fix, and see a test fail
-	$(BIN)/python scripts/mutations.py
+	$(BIN)/python -m scripts.mutations
 
 pins: $(READY) ## choose new versions: writes constraints.txt and environment.yml
-	$(BIN)/python scripts/pins.py
+	$(BIN)/python -m scripts.pins
 
 clean: ## remove seeded databases, .venv and caches
 	@if [ -x $(BIN)/labkit ]; then $(BIN)/labkit clean; fi

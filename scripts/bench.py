@@ -34,6 +34,13 @@ from labkit.shop import (
 )
 from labkit.shop.rows import user_rows
 from labkit.shop.seeding import seed
+from tests.protocols import (
+    BusyMarker,
+    Shop,
+    TokenAndCompareAndSet,
+    VersionCounter,
+    explore_protocol,
+)
 
 USERS = 10_000
 ORDERS = 300_000
@@ -59,7 +66,8 @@ class Row:
 
 def main() -> int:
     """Print the table; return how many targets were missed."""
-    rows = [row for part in (seeding, redis_starts, starts, queries, codecs) for row in part()]
+    parts = (seeding, redis_starts, starts, queries, codecs, explorations)
+    rows = [row for part in parts for row in part()]
     width = max(len(row.what) for row in rows)
     for row in rows:
         verdict = ("reached" if row.reached else "MISSED") if row.target else ""
@@ -171,6 +179,21 @@ def codecs() -> Iterator[Row]:
             yield Row(what, f"x{ratio:.2f}")
         else:
             yield Row(what, f"x{ratio:.2f}", "at most x1.00", ratio <= 1)
+
+
+def explorations() -> Iterator[Row]:
+    """Every interleaving of two readers and a writer that may crash, on the wheel's server."""
+    schedules, seconds = 0, 0.0
+    with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
+        database = f"sqlite:///{folder}/bench.sqlite"
+        with labkit.start("wheel", database, users=5, orders=5) as lab:
+            shop = Shop(lab)
+            for protocol in (VersionCounter, TokenAndCompareAndSet, BusyMarker):
+                began = time.perf_counter()
+                found = explore_protocol(protocol(shop), "writer crashes")
+                seconds += time.perf_counter() - began
+                schedules += found.schedules
+    yield Row(f"explore {schedules:,} schedules", f"{seconds:.1f} s", "under 10 s", seconds < 10)
 
 
 def _thousand(*columns: Any) -> list[dict[str, Any]]:

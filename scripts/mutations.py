@@ -167,5 +167,4 @@ def _print(chosen: list[Mutation], caught: Iterator[str | None]) -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     sys.exit(min(main(), 100))

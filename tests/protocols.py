@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from labkit import Lab
+from labkit.schedule import Exploration, explore
 
 OLD, NEW = "old", "new"
 BUSY = b"BUSY"
@@ -189,3 +190,20 @@ class BusyMarker(TokenAndCompareAndSet):
         self.shop.update()
         yield
         self.redis.set("version", self.shop.unique())
+
+
+def explore_protocol(
+    protocol: Protocol, column: str = "plain", stop_at_first: bool = False
+) -> Exploration:
+    """Run every interleaving of two readers and a writer, under the fault that a column names."""
+    shop = protocol.shop
+    return explore(
+        {"R": protocol.reader, "S": protocol.reader, "W": protocol.writer},
+        protocol.check,
+        lab=shop.lab,
+        reset=lambda: shop.update(OLD),
+        lanes={"row": shop.select, "entry": protocol.entry},
+        crash="W" if column == "writer crashes" else (),
+        evict=["version"] if column == "version evicted" else (),
+        stop_at_first=stop_at_first,
+    )

@@ -10,9 +10,8 @@ import pytest
 
 import labkit
 from labkit import Lab, LabError
-from labkit.schedule import Exploration, explore
+from labkit.schedule import explore
 from tests.protocols import (
-    OLD,
     BumpBeforeCommit,
     BusyMarker,
     DeleteAfterCommit,
@@ -21,6 +20,7 @@ from tests.protocols import (
     StampedAtSet,
     TokenAndCompareAndSet,
     VersionCounter,
+    explore_protocol,
 )
 
 STALE, OK = "stale", "ok"
@@ -52,22 +52,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def shop(lab: Lab) -> Shop:
     return Shop(lab)
-
-
-def explore_protocol(
-    protocol: Protocol, column: str = "plain", stop_at_first: bool = False
-) -> Exploration:
-    shop = protocol.shop
-    return explore(
-        {"R": protocol.reader, "S": protocol.reader, "W": protocol.writer},
-        protocol.check,
-        lab=shop.lab,
-        reset=lambda: shop.update(OLD),
-        lanes={"row": shop.select, "entry": protocol.entry},
-        crash="W" if column == "writer crashes" else (),
-        evict=["version"] if column == "version evicted" else (),
-        stop_at_first=stop_at_first,
-    )
 
 
 @pytest.mark.parametrize(("protocol", "column", "expected"), CELLS)
