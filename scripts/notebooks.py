@@ -57,7 +57,8 @@ def inputs(notebook: NotebookNode) -> str:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             digest.update(cell.source.encode() + b"\0")
-    for path in sorted((ROOT / "labkit").rglob("*.py")):
+    sources = (path for path in (ROOT / "labkit").rglob("*.*") if path.suffix in (".py", ".lua"))
+    for path in sorted(sources):
         digest.update(path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
