@@ -1,5 +1,6 @@
 """Starting real servers that belong to one kernel and die with it."""
 
+from labkit.servers.cluster import spare_cluster
 from labkit.servers.keeper import Keeper
 from labkit.servers.postgres import create_cluster, find_postgres, start_postgres, stop_postgres
 from labkit.servers.redis import RedisServer, choose_redis, start_redis
@@ -11,6 +12,7 @@ __all__ = [
     "choose_redis",
     "create_cluster",
     "find_postgres",
+    "spare_cluster",
     "spare_redis",
     "start_postgres",
     "start_redis",

@@ -101,7 +101,7 @@ def start_redis(choice: str, keeper: Keeper) -> RedisServer:
         return _use_fake()
     if kind == "docker":
         return _start_docker(keeper)
-    return _start_program(kind, _find_program(kind), keeper)
+    return _start_program(kind, find_program(kind), keeper)
 
 
 def choose_redis(choice: str) -> tuple[str, str]:
@@ -160,7 +160,12 @@ def _wheel_program() -> Path | None:
         return None
 
 
-def _find_program(kind: str) -> Path:
+def find_program(kind: str) -> Path:
+    """Return the program of kind "server" (on PATH) or "wheel".
+
+    Raises:
+        LabError: it is not here.
+    """
     if kind == "server":
         if (program := _find_on_path()) is None:
             raise LabError(
@@ -178,21 +183,39 @@ def _find_program(kind: str) -> Path:
 
 def _start_program(kind: str, program: Path, keeper: Keeper) -> RedisServer:
     directory = keeper.directory / "redis"
-    directory.mkdir(mode=0o700)
-    password = secrets.token_urlsafe(24)
     socket_path = directory / "redis.sock"
-    settings = ['save ""', "appendonly no", f'dir "{_quoted(directory)}"']
     if HAS_UNIX_SOCKETS and len(os.fsencode(socket_path)) <= LONGEST_SOCKET_PATH:
-        settings += ["port 0", f'unixsocket "{_quoted(socket_path)}"', "unixsocketperm 700"]
+        settings = ["port 0", f'unixsocket "{_quoted(socket_path)}"', "unixsocketperm 700"]
         url = f"unix://{quote(str(socket_path))}"
     else:
-        port = _free_port()
-        settings += ["bind 127.0.0.1", f"port {port}", f"requirepass {password}"]
+        port, password = free_port(), secrets.token_urlsafe(24)
+        settings = ["bind 127.0.0.1", f"port {port}", f"requirepass {password}"]
         url = f"redis://:{password}@127.0.0.1:{port}/0"
+    pid, info = run_program(program, directory, settings, url, keeper)
+    name, version = _identify(info)
+    return RedisServer(kind, name, version, pid, url)
+
+
+def run_program(
+    program: Path, directory: Path, settings: list[str], url: str, keeper: Keeper
+) -> tuple[int, dict[str, Any]]:
+    """Run a server that keeps nothing, and return its process id and INFO once it answers.
+
+    Args:
+        program: redis-server or valkey-server.
+        directory: made for it, with mode 0700.
+        settings: lines of its configuration: where it listens, and the password where that is TCP.
+        url: where it answers then.
+        keeper: owns the process.
+
+    Raises:
+        LabError: it cannot be run, or does not answer.
+    """
+    directory.mkdir(mode=0o700)
     config = directory / "redis.conf"
     config.touch(mode=0o600)
-    config.write_text("\n".join(settings) + "\n")
-
+    lines = ['save ""', "appendonly no", f'dir "{_quoted(directory)}"', *settings]
+    config.write_text("\n".join(lines) + "\n")
     log = directory / "log"
     try:
         # It keeps nothing, so there is nothing to end gently for.
@@ -202,16 +225,15 @@ def _start_program(kind: str, program: Path, keeper: Keeper) -> RedisServer:
             f"{program} could not be run: {error}.\n"
             "Mend it, or set LABKIT_REDIS=wheel, which needs nothing installed."
         ) from None
-    info = _wait_until_ready(url, pid, log)
-    name, version = _identify(info)
-    return RedisServer(kind, name, version, pid, url)
+    return pid, _wait_until_ready(url, pid, log)
 
 
 def _quoted(path: Path) -> str:
     return str(path).replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a loopback port that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

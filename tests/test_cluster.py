@@ -1,0 +1,212 @@
+"""A real cluster of three masters: complete, ours alone, and gone with its block or its kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+import labkit.servers.cluster as clusters
+from labkit import LabError
+from labkit.servers import Keeper, RedisServer, spare_cluster
+from labkit.servers.redis import find_program
+from tests.helpers import end, is_running, start_python, wait_until
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")
+
+READY_SECONDS = 5.0  # what the bench holds it to
+KEYS = 300
+START_AND_WAIT = """
+import json
+from labkit.servers import RedisServer, spare_cluster
+with spare_cluster(RedisServer("{kind}", "", "")) as cluster:
+    nodes = [cluster.get_redis_connection(node).info("server") for node in cluster.get_nodes()]
+    print(json.dumps([[node["process_id"], node["config_file"]] for node in nodes]), flush=True)
+    input()
+"""
+
+
+def server(kind: str) -> RedisServer:
+    """Return what says of which kind a cluster shall be. Nothing connects to it."""
+    return RedisServer(kind, "", "")
+
+
+@pytest.fixture(scope="module", params=["server", "wheel"])
+def kind(request: pytest.FixtureRequest) -> str:
+    try:
+        find_program(request.param)
+    except LabError as error:
+        pytest.skip(str(error).splitlines()[0])
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def shared(kind: str) -> Iterator[redis.RedisCluster]:
+    with spare_cluster(server(kind)) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared: redis.RedisCluster) -> redis.RedisCluster:
+    shared.flushall()
+    return shared
+
+
+def each_node(cluster: redis.RedisCluster) -> list[Any]:
+    return [cluster.get_redis_connection(node) for node in cluster.get_nodes()]
+
+
+def processes(cluster: redis.RedisCluster) -> list[int]:
+    return [node.info("server")["process_id"] for node in each_node(cluster)]
+
+
+def test_three_masters_own_all_slots_and_share_the_keys(cluster):
+    for number in range(KEYS):
+        cluster.set(f"key:{number}", number)
+    nodes = each_node(cluster)
+    sizes = [node.dbsize() for node in nodes]
+
+    assert len(nodes) == 3
+    assert {node.info("replication")["role"] for node in nodes} == {"master"}
+    assert {node.cluster("INFO")["cluster_slots_ok"] for node in nodes} == {"16384"}
+    assert sum(sizes) == KEYS
+    assert min(sizes) > KEYS / 6
+    assert [int(cluster.get(f"key:{number}")) for number in range(KEYS)] == [*range(KEYS)]
+
+
+def test_keys_with_one_hash_tag_are_on_one_node(cluster):
+    for number in range(30):
+        cluster.set(f"{{shop}}:{number}", number)
+
+    assert sorted(node.dbsize() for node in each_node(cluster)) == [0, 0, 30]
+
+
+def test_every_port_is_on_loopback_and_asks_for_the_password(cluster):
+    for node in cluster.get_nodes():
+        own = psutil.Process(cluster.get_redis_connection(node).info("server")["process_id"])
+        listening = {
+            connection.laddr
+            for connection in own.net_connections()
+            if connection.status == psutil.CONN_LISTEN
+        }
+        assert listening == {("127.0.0.1", node.port), ("127.0.0.1", node.port + clusters.BUS)}
+        with (
+            redis.Redis("127.0.0.1", node.port, retry=Retry(NoBackoff(), 0)) as stranger,
+            pytest.raises(redis.AuthenticationError),
+        ):
+            stranger.ping()
+
+
+def test_no_other_user_can_read_the_password(cluster):
+    for node in each_node(cluster):
+        password = node.connection_pool.connection_kwargs["password"]
+        directory = Path(node.info("server")["config_file"]).parent
+        pid = node.info("server")["process_id"]
+
+        assert stat.S_IMODE(directory.parent.stat().st_mode) == 0o700
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+        assert password not in " ".join(psutil.Process(pid).cmdline())
+
+
+def test_two_clusters_at_once_know_nothing_of_each_other(cluster, kind):
+    began = time.monotonic()
+    with spare_cluster(server(kind)) as other:
+        assert time.monotonic() - began < READY_SECONDS
+        cluster.set("key", "one")
+
+        assert other.get("key") is None
+        assert not {*processes(cluster)} & {*processes(other)}
+        assert len(cluster.get_nodes()) == len(other.get_nodes()) == 3
+
+
+@pytest.mark.parametrize("ending", ["normal", "raises"])
+def test_a_cluster_ends_with_its_block(kind, ending):
+    try:
+        with spare_cluster(server(kind)) as cluster:
+            pids = processes(cluster)
+            directory = Path(each_node(cluster)[0].info("server")["config_file"]).parents[1]
+            if ending == "raises":
+                raise ZeroDivisionError
+    except ZeroDivisionError:
+        pass
+    assert not any(map(is_running, pids))
+    assert not directory.exists()
+
+
+def test_a_cluster_ends_with_a_killed_kernel(kind):
+    owner = start_python(START_AND_WAIT.format(kind=kind))
+    try:
+        assert owner.stdout is not None
+        nodes = json.loads(owner.stdout.readline())
+        assert all(is_running(pid) for pid, _ in nodes)
+        os.kill(owner.pid, signal.SIGKILL)
+
+        assert wait_until(lambda: not any(is_running(pid) for pid, _ in nodes))
+        assert wait_until(lambda: not any(Path(config).exists() for _, config in nodes))
+    finally:
+        end(owner)
+
+
+@pytest.mark.parametrize("taken", [0, clusters.BUS], ids=["its port", "its bus port"])
+def test_a_port_that_somebody_took_meanwhile_is_given_up_for_another(kind, taken, monkeypatch):
+    with socket.socket() as somebody:
+        somebody.bind(("127.0.0.1", clusters._free_pair() + taken))
+        somebody.listen()
+        port = somebody.getsockname()[1] - taken
+        pairs = [port, *(clusters._free_pair() for _ in range(3))]
+        monkeypatch.setattr(clusters, "_free_pair", lambda: pairs.pop(0))
+        with spare_cluster(server(kind)) as cluster:
+            assert port not in {node.port for node in cluster.get_nodes()}
+            assert len(cluster.get_nodes()) == 3
+
+
+def test_a_free_pair_has_both_ports_free():
+    for _ in range(100):
+        port = clusters._free_pair()
+        for number in (port, port + clusters.BUS):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", number))
+
+
+@pytest.mark.parametrize("unlimited", ["fake", "url", "docker"])
+def test_where_the_labs_server_can_have_no_cluster_auto_chooses(unlimited, monkeypatch):
+    chosen = []
+
+    def choose(choice: str) -> tuple[str, str]:
+        chosen.append(choice)
+        return "fake", "nothing else is here"
+
+    monkeypatch.setattr(clusters, "choose_redis", choose)
+
+    with pytest.raises(LabError, match="Install redis-server"), spare_cluster(server(unlimited)):
+        pass
+    assert chosen == ["auto"]
+
+
+def test_nodes_that_never_meet_are_reported_and_ended(kind, monkeypatch):
+    keepers: list[Keeper] = []
+
+    def keep() -> Keeper:
+        keepers.append(Keeper())
+        return keepers[-1]
+
+    monkeypatch.setattr(clusters, "Keeper", keep)
+    monkeypatch.setattr(clusters, "READY_TIMEOUT", 0.1)
+    monkeypatch.setattr(clusters, "_join", lambda nodes, ports: None)
+
+    with pytest.raises(LabError, match="did not find each other"), spare_cluster(server(kind)):
+        pass
+    assert not keepers[0].directory.exists()
