@@ -185,6 +185,23 @@ def test_labkits_own_passes_as_an_answer_to_the_exercise():
     assert judge("07.3", after_root_commit)[0] is Outcome.RIGHT
 
 
+@pytest.mark.parametrize(
+    ("exercise", "answer"),
+    [
+        ("07.1", lambda app, job: lambda *args: unfinished()),
+        ("07.3", lambda session, callback: event.listen(session, "after_commit", unfinished)),
+    ],
+)
+def test_what_an_answer_raises_later_is_told_to_the_learner(exercise, answer):
+    outcome, message = judge(exercise, answer)
+    assert outcome is Outcome.RAISED
+    assert message.startswith("your code raised NotImplementedError, in a ")
+
+
+def unfinished(*_: object) -> None:
+    raise NotImplementedError  # and no word more
+
+
 # Bulk updates
 
 

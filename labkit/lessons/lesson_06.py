@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import redis
@@ -15,21 +16,21 @@ TTL = 90  # seconds
 
 def _examine_jittered(answer: Any) -> None:
     cases = [
-        (300, 0.1, 0.0),
-        (300, 0.1, JUST_BELOW_1),
-        (300, 0.5, 0.5),
-        (0.75, 0.2, 0.25),
-        (60, 0, 0.5),
+        (270, 300, 0.0),
+        (270, 300, JUST_BELOW_1),
+        (150, 300, 0.5),
+        (0.6, 0.75, 0.25),
+        (60, 60, 0.5),
     ]
-    for ttl, spread, chance in cases:
-        _examine_jitter(answer, ttl, spread, chance)
-    shown = "(0.001, 0.5, random), where random() gives 0.9"
-    got = call(answer, 0.001, 0.5, lambda: 0.9, shown=shown)
+    for shortest, longest, chance in cases:
+        _examine_jitter(answer, shortest, longest, chance)
+    shown = "(0.0001, 0.001, random), where random() gives 0.1"
+    got = call(answer, 0.0001, 0.001, lambda: 0.1, shown=shown)
     if got != 1:
         raise Wrong(f"{shown}, it gave {got!r}. Redis refuses less than a millisecond: give 1.")
 
 
-def _examine_jitter(answer: Any, ttl: float, spread: float, chance: float) -> None:
+def _examine_jitter(answer: Any, shortest: float, longest: float, chance: float) -> None:
     drawn = 0
 
     def random() -> float:
@@ -37,38 +38,50 @@ def _examine_jitter(answer: Any, ttl: float, spread: float, chance: float) -> No
         drawn += 1
         return chance
 
-    shown = f"({ttl}, {spread}, random), where random() gives {chance}"
-    got = call(answer, ttl, spread, random, shown=shown)
+    shown = f"({shortest}, {longest}, random), where random() gives {chance}"
+    got = call(answer, shortest, longest, random, shown=shown)
     if isinstance(got, bool) or not isinstance(got, int | float):
         raise Wrong(f"{shown}, it gave {got!r}, which is no number.")
-    low, high = 1000 * ttl * (1 - spread), 1000 * ttl
+    low, high = 1000 * shortest, 1000 * longest
     if got > high:
         raise Wrong(
             f"{shown}, it gave {got!r}: more than the {high:g} ms that were promised to readers."
         )
-    if 0 < got <= ttl:
+    if shortest <= got <= longest:
         raise Wrong(f"{shown}, it gave {got!r}. That is in seconds: px takes milliseconds.")
     if got < low - 1:
-        raise Wrong(f"{shown}, it gave {got!r}: less than {low:g} ms, more than the spread is off.")
+        raise Wrong(f"{shown}, it gave {got!r}: less than the {low:g} ms that it should live.")
     if not isinstance(got, int):
         raise Wrong(f"{shown}, it gave {got!r}: px takes a whole number.")
     if not drawn:
-        raise Wrong(f"{shown}, it never called random(): entries expire together.")
-    exact = [1000 * ttl * (1 - spread * part) for part in (chance, 1 - chance)]
+        raise Wrong(
+            f"{shown}, it never called the random() that it was given: entries expire together."
+        )
+    exact = [low + (high - low) * part for part in (chance, 1 - chance)]
     if all(abs(got - right) > 1 for right in exact):
         raise Wrong(
-            f"{shown}, it gave {got!r}, and not {exact[0]:g}: use the whole spread, evenly."
+            f"{shown}, it gave {got!r}, and not {exact[0]:g}: draw evenly, from all of the range."
         )
 
 
-def jittered(ttl, spread, random):  # type: ignore[no-untyped-def]  # shown as it stands
-    return max(1, int(1000 * ttl * (1 - spread * random())))
+def jittered(shortest, longest, random):  # type: ignore[no-untyped-def]  # shown as it stands
+    return max(1, int(1000 * (shortest + (longest - shortest) * random())))
+
+
+class Distant(redis.Redis):
+    """A client of a Redis a little way off: between two commands, time passes."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send a command, a little later: a TTL that was read is no longer true."""
+        time.sleep(0.002)
+        return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
 
 def _examine_replace(answer: Any) -> None:
-    with scratch_redis() as client:
-        for value in ("new", ""):
-            client.set("entry", "old", ex=TTL)
+    with scratch_redis() as near:
+        client = Distant(connection_pool=near.connection_pool)
+        for old, value in (("old", "new"), ("", "newer"), ("old", "")):
+            client.set("entry", old, ex=TTL)
             _examine_replaced(answer, client, value)
         client.set("for ever", "old")
         got = call(answer, client, "for ever", "new", shown="(redis, 'for ever', 'new')")
@@ -114,6 +127,8 @@ def _examine_policies(answer: Any) -> None:
     if missing := [letter for letter in "abc" if letter not in answer]:
         raise Wrong(f"server {missing[0]} has no policy yet.")
     for letter in "abc":
+        if not isinstance(answer[letter], str):
+            raise Wrong(f"server {letter} needs the name of one policy, not {answer[letter]!r}.")
         if answer[letter] not in POLICIES:
             raise Wrong(f"{answer[letter]!r} is no policy. They are {', '.join(sorted(POLICIES))}.")
     a, b, c = (answer[letter] for letter in "abc")
@@ -121,6 +136,8 @@ def _examine_policies(answer: Any) -> None:
         raise Wrong("a: when it is full, noeviction caches nothing new.")
     if a in VOLATILE - {"volatile-lfu"}:
         raise Wrong(f"a: after the job, {a} has evicted favourites. Which one counts reads?")
+    if a == "allkeys-random":
+        raise Wrong("a: to allkeys-random, a favourite is worth no more than what the job read.")
     if not a.endswith("lfu"):
         raise Wrong(f"a: the job reads every entry last, and {a} then evicts favourites.")
     if b in ALLKEYS:
@@ -135,11 +152,11 @@ def _examine_policies(answer: Any) -> None:
 
 EXERCISES = {
     "06.1": Exercise(
-        ask="Write jittered(ttl, spread, random): a TTL in milliseconds, shortened by chance.",
+        ask="Write jittered(shortest, longest, random): a TTL in milliseconds, by chance.",
         examine=_examine_jittered,
         praise="entries stored together expire apart, and none outlives its promise.",
         hints=(
-            "spread * random() is the part that is taken off. What remains of 1?",
+            "How long is the range from shortest to longest? random() says how far into it to go.",
             "int() cuts off what is behind the point, so it never makes the number larger.",
             "max(1, ...) is at least 1.",
         ),
@@ -148,7 +165,7 @@ EXERCISES = {
     "06.2": Exercise(
         ask="Write replace(redis, key, value): a new value, the old deadline, and no new entry.",
         examine=_examine_replace,
-        praise="one command: it replaces what is there, and its deadline stays.",
+        praise="it replaces what is there, and nothing else, and the deadline stays.",
         hints=(
             "SET can keep the deadline of what it replaces: keepttl=True.",
             "With xx=True, SET stores only where there is an entry already.",

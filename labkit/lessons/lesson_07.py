@@ -68,7 +68,7 @@ def _in_a_thread(wrapped: Callable[..., Any], *args: Any) -> Any:
     if isinstance(error, Wrong):
         raise error
     if error is not None:
-        words = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        words = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
         raise Raised(f"{words}, in a thread, when its function was called with {args!r}.")
     if future.result() is ...:
         raise NotAttempted
@@ -84,7 +84,7 @@ def with_context(app, job):  # type: ignore[no-untyped-def]  # shown to learners
 
 
 WHY_NOT = {
-    "a": "a is an object: the commit has expired it, and its session is gone",
+    "a": "a is an object: what it has not loaded, or lost in a commit, no session loads for it",
     "c": "c has rows, but what is in them? db.select(User) selects objects",
     "f": "f is a list, but of what? An order is an object of the session as well",
 }
@@ -98,9 +98,11 @@ WHY_YET = {
 def _examine_handed_over(answer: Any) -> None:
     if not isinstance(answer, set | frozenset | list | tuple | str):
         raise Wrong(f"the answer is a set of letters, and this is {answer!r}.")
-    letters = set(answer)
+    letters = set(map(str, answer))
+    if isinstance(answer, str):
+        letters -= set(", ")  # "b, d" is as good as {"b", "d"}
     if unknown := letters - set("abcdef"):
-        raise Wrong(f"the letters are a to f, and {sorted(map(str, unknown))[0]!r} is not one.")
+        raise Wrong(f"the letters are a to f, and {min(unknown)!r} is not one.")
     for letter in sorted(letters & set(WHY_NOT)):
         raise Wrong(f"{WHY_NOT[letter]}.")
     for letter in sorted(set(WHY_YET) - letters):
@@ -123,16 +125,21 @@ def _examine_keep(answer: Any) -> None:
             def keep(
                 name: str = "called", session: Session = session, calls: list[str] = calls
             ) -> None:
-                session.execute(text("SELECT 1"))
-                call(
-                    answer,
-                    session,
-                    lambda: calls.append(name),
-                    shown="(session, callback)",
-                    may_be_none=True,
-                )
+                def callback(*args: Any) -> None:
+                    if args:
+                        raise Wrong("the callback takes nothing, and it was given the session.")
+                    calls.append(name)
 
-            examine(session, keep, calls)
+                session.execute(text("SELECT 1"))
+                call(answer, session, callback, shown="(session, callback)", may_be_none=True)
+
+            try:
+                examine(session, keep, calls)
+            except (Wrong, NotAttempted, Raised):
+                raise
+            except Exception as error:
+                words = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+                raise Raised(f"{words}, in a function that listens to the session.") from error
         engine.dispose()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random as chance
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,17 @@ def renewing(redis: Any, key: str, value: str) -> Any:
 def nearly(redis: Any, key: str, value: str) -> Any:
     remaining = redis.ttl(key)  # rounded to seconds
     return redis.set(key, value, xx=True, ex=remaining - 1 if remaining > 1 else None) is True
+
+
+def read_and_set_again(redis: Any, key: str, value: str) -> Any:
+    remaining = redis.pttl(key)
+    if remaining == -2:
+        return False
+    return redis.set(key, value, px=remaining if remaining > 0 else None) is True
+
+
+def where_it_is_true(redis: Any, key: str, value: str) -> Any:
+    return bool(redis.get(key)) and redis.set(key, value, keepttl=True) is True
 
 
 def answered(found: Any, missing: Any) -> Callable[..., Any]:
@@ -46,39 +58,65 @@ def giving_a_deadline(redis: Any, key: str, value: str) -> Any:
     return done
 
 
-def policies(**changes: str) -> dict[str, str]:
+def policies(**changes: Any) -> dict[str, Any]:
     return {"a": "allkeys-lfu", "b": "volatile-ttl", "c": "noeviction"} | changes
 
 
 WRONG: list[tuple[str, Any, str]] = [
     (
         "06.1",
-        lambda ttl, spread, random: int(1000 * ttl * (1 + spread * random())),
-        "that were promised",
-    ),
-    (
-        "06.1",
-        lambda ttl, spread, random: int(1000 * ttl * (1 + spread * (2 * random() - 1))),
+        lambda shortest, longest, random: int(1000 * (longest + (longest - shortest) * random())),
         "more than the 300000 ms",
     ),
-    ("06.1", lambda ttl, spread, random: max(1, int(1000 * ttl)), "never called random()"),
-    ("06.1", lambda ttl, spread, random: ttl * (1 - spread * random()), "in seconds"),
-    ("06.1", lambda ttl, spread, random: 1000 * ttl * (1 - spread * random()), "a whole number"),
-    ("06.1", lambda ttl, spread, random: int(1000 * ttl * (1 - spread * random())), "give 1"),
-    ("06.1", lambda ttl, spread, random: int(1000 * ttl * random()), "more than the spread is off"),
     (
         "06.1",
-        lambda ttl, spread, random: max(1, int(1000 * ttl * (1 - spread * random() / 2))),
-        "the whole spread",
+        lambda shortest, longest, random: int(1000 * (shortest + longest * random())),
+        "that were promised",
     ),
-    ("06.1", lambda ttl, spread, random: f"{random()}", "which is no number"),
-    ("06.1", lambda ttl, spread, random: None, "end with `return`"),
+    ("06.1", lambda shortest, longest, random: max(1, int(1000 * longest)), "never called the"),
+    (
+        "06.1",
+        lambda shortest, longest, random: chance.randint(1000 * shortest, 1000 * longest),
+        "never called the",
+    ),
+    (
+        "06.1",
+        lambda shortest, longest, random: shortest + (longest - shortest) * random(),
+        "in seconds",
+    ),
+    (
+        "06.1",
+        lambda shortest, longest, random: 1000 * (shortest + (longest - shortest) * random()),
+        "a whole number",
+    ),
+    (
+        "06.1",
+        lambda shortest, longest, random: int(1000 * (shortest + (longest - shortest) * random())),
+        "give 1",
+    ),
+    ("06.1", lambda shortest, longest, random: int(1000 * longest * random()), "it should live"),
+    (
+        "06.1",  # jittered_ms of the lesson, as it stands
+        lambda ttl, spread, random: max(1, int(1000 * ttl * (1 - spread * random()))),
+        "less than the 270000 ms",
+    ),
+    (
+        "06.1",
+        lambda shortest, longest, random: max(
+            1, int(1000 * (shortest + (longest - shortest) * random() / 2))
+        ),
+        "all of the range",
+    ),
+    ("06.1", lambda shortest, longest, random: f"{random()}", "which is no number"),
+    ("06.1", lambda shortest, longest, random: None, "end with `return`"),
     ("06.2", replacing(), "would stay for ever"),
     ("06.2", replacing(xx=True), "would stay for ever"),
     ("06.2", replacing(keepttl=True), "it stored one"),
     ("06.2", replacing(nx=True, ex=90), "and Redis has b'old'"),
     ("06.2", renewing, "was moved by"),
     ("06.2", nearly, "was moved by"),
+    ("06.2", read_and_set_again, "was moved by"),
+    ("06.2", where_it_is_true, "should store 'newer', and Redis has b''"),
     ("06.2", answered(1, False), "gave 1, not True"),
     ("06.2", answered(True, None), "gave None, not False"),
     ("06.2", only_with_a_deadline, "can be replaced too"),
@@ -89,7 +127,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("06.3", policies(a="lfu"), "'lfu' is no policy"),
     ("06.3", policies(a="noeviction"), "caches nothing new"),
     ("06.3", policies(a="allkeys-lru"), "reads every entry last"),
-    ("06.3", policies(a="allkeys-random"), "reads every entry last"),
+    ("06.3", policies(a="allkeys-random"), "worth no more than what the job read"),
+    ("06.3", policies(b=["volatile-lru", "volatile-lfu"]), "the name of one policy"),
     ("06.3", policies(a="volatile-ttl"), "Which one counts reads"),
     ("06.3", policies(b="allkeys-lfu"), "the settings too"),
     ("06.3", policies(b="noeviction"), "stores no new entries"),

@@ -95,6 +95,18 @@ def at_the_next_commit(session: Any, callback: Any) -> None:
     event.listen(session, "after_commit", lambda session: callback(), once=True)
 
 
+def listening_itself(session: Any, callback: Any) -> None:
+    event.listen(session, "after_commit", callback)
+
+
+def at_the_first_commit_unless_nested(session: Any, callback: Any) -> None:
+    def committed(session: Any) -> None:
+        if not session.in_nested_transaction():
+            callback()
+
+    event.listen(session, "after_commit", committed, once=True)
+
+
 def at_every_root_commit(session: Any, callback: Any) -> None:
     def committed(session: Any) -> None:
         if not session.in_nested_transaction():
@@ -197,8 +209,12 @@ WRONG: list[tuple[str, Any, str]] = [
     ("07.2", {"b", "d"}, "e is made of dictionaries"),
     ("07.2", set(), "b is a number"),
     ("07.2", {"B"}, "the letters are a to f"),
+    ("07.2", [["b", "d", "e"]], "is not one"),
+    ("07.2", "b, d", "e is made of dictionaries"),
     ("07.2", 3, "a set of letters"),
     ("07.3", at_once, "at once"),
+    ("07.3", listening_itself, "the callback takes nothing"),
+    ("07.3", at_the_first_commit_unless_nested, "was called 0 times"),
     ("07.3", never, "was not called"),
     ("07.3", at_every_commit, "after the next commit"),
     ("07.3", at_the_next_commit, "a savepoint was released, and it called"),

@@ -23,8 +23,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "searches without a TTL drive out the reports",
         NOTEBOOK,
-        "reports_left(None), reports_left(3600)",
-        "reports_left(None), reports_left(None)",
+        "= reports_left(3600)",
+        "= reports_left(None)",
     ),
     (
         "LRU in place of LFU before a scan",
@@ -101,8 +101,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "no jitter: the exercise",
         EXERCISES,
-        "int(1000 * ttl * (1 - spread * random()))",
-        "int(1000 * ttl)",
+        "int(1000 * (shortest + (longest - shortest) * random()))",
+        "int(1000 * longest)",
     ),
     (
         "jitter that lengthens: labkit",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 STEP = 1.25  # from one panel of deadlines to the next; a bar is at most 1 high
-CLEAR = 0.05  # smaller differences between the best and the worst of a panel are chance
+CLOSE = 0.05  # smaller differences between hit ratios are chance
 PANEL = 1.25  # the width of a panel of hit ratios, of which 1 is for the bars
 
 
@@ -52,7 +52,8 @@ def growth(
 def policies(ratios: Mapping[str, Mapping[str, float]]) -> None:
     """Draw hit ratios as bars: a row for each policy, a panel for each part of the workload.
 
-    The best of a panel has the colour of a hit, the worst that of a miss, where the panel is clear.
+    What is close to the best of a panel has the colour of a hit, what is close to the worst that of
+    a miss, where best and worst are far enough apart.
 
     Args:
         ratios: for each policy, a hit ratio (0 to 1) for each part.
@@ -79,8 +80,11 @@ def _panel(axes: Axes, left: float, part: str, values: Sequence[float]) -> None:
     axes.axvline(left, color=INK, linewidth=0.8)
     for row, value in enumerate(values):
         shade = NEUTRAL
-        if value in (max(values), min(values)) and max(values) > min(values) + CLEAR:
-            shade = PALETTE["hit" if value == max(values) else "miss"]
+        if max(values) > min(values) + 2 * CLOSE:
+            if value >= max(values) - CLOSE:
+                shade = PALETTE["hit"]
+            elif value <= min(values) + CLOSE:
+                shade = PALETTE["miss"]
         axes.barh(row, value, left=left, height=0.62, color=shade)
         axes.annotate(
             f"{100 * value:.0f} %",
@@ -92,24 +96,25 @@ def _panel(axes: Axes, left: float, part: str, values: Sequence[float]) -> None:
 
 
 def deadlines(seconds: Mapping[str, Sequence[float]]) -> None:
-    """Draw how many entries expire in each second, logarithmically: a panel for each way.
+    """Draw how many statements run in each second, logarithmically: a panel for each way.
 
     Args:
-        seconds: for each way, the seconds after which each entry expires.
+        seconds: for each way, how many seconds had passed at each statement. The first second is 1.
     """
-    busiest = {name: max(Counter(map(int, values)).values()) for name, values in seconds.items()}
+    counted = {name: Counter(map(math.ceil, values)) for name, values in seconds.items()}
+    busiest = {name: max(counts.values()) for name, counts in counted.items()}
     first, *_, last = seconds
     title = f"{busiest[first]:,} queries in one second; with {last}, {busiest[last]:,} at most"
     top = max(busiest.values())
     marks = [10**power for power in range(1, 7) if 10**power <= top]
-    longest = max(max(values) for values in seconds.values())
+    longest = max(max(counts) for counts in counted.values())
     shades = [PALETTE["miss"]] + [PALETTE["fixed"]] * (len(seconds) - 1)
     with figure(title, 0.9 + 1.2 * len(seconds)) as axes:
-        for row, ((name, values), shade) in enumerate(zip(seconds.items(), shades, strict=True)):
+        for row, ((name, counts), shade) in enumerate(zip(counted.items(), shades, strict=True)):
             base = (len(seconds) - 1 - row) * STEP
-            counts = Counter(map(int, values))
             heights = [_height(count, top) for count in counts.values()]
-            axes.bar([*counts], heights, width=1.0, bottom=base, color=shade, align="edge")
+            # The third second ends at 3: a bar ends there too.
+            axes.bar([*counts], heights, width=-1.0, bottom=base, color=shade, align="edge")
             axes.axhline(base, color=INK, linewidth=0.8)
             words = f"{name}: {busiest[name]:,} in the busiest second"
             axes.text(longest * 0.01, base + 0.8, words, va="center", weight="bold", color=shade)
