@@ -3,67 +3,105 @@
 It is how a stampede is made to happen, rather than hoped for: whoever loads the missing value first
 waits at a gate until the whole crowd has looked into the cache and found nothing.
 
-Run as a program, this is one of the processes: it reads what to do from standard input, and prints
-how many SQL statements it ran.
+Run as a program, this is one of the processes: it reads what to do from the first line of its
+standard input, and prints how many SQL statements it ran. It ends when that input does, so it does
+not outlive the process that started it.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import redis
 from sqlalchemy import create_engine, event, text
 
 from labkit.cache.loading import SingleFlight, fetch_with_lease
+from labkit.errors import LabError
 from labkit.lab import Lab
 
 QUERY = "SELECT count(*) FROM users WHERE region = 'US'"
-KEY = "users:US"
 TTL = 60  # seconds
+LONG_LEASE = 60_000  # milliseconds
 GATE_TIMEOUT = 30  # seconds
+LOADING = "loading"  # what a process says that holds a lease and has begun to load
 
 
-def stampede(lab: Lab, strategy: str, processes: int = 4, threads: int = 25) -> list[int]:
+def stampede(
+    lab: Lab, strategy: str, key: str = "users", processes: int = 4, threads: int = 25
+) -> list[int]:
     """Send a crowd against an empty cache and return the SQL statements of each process.
 
     Args:
         lab: its Redis must be a real one, as other processes connect to it. It is emptied first.
         strategy: "none", "single-flight" (one loader a process) or "lease" (one loader in all).
+        key: the entry that they all want.
         processes: how many processes.
         threads: callers in each process.
 
     Raises:
-        LabError: the lab's Redis is simulated and cannot be shared with other processes.
+        LabError: the lab's Redis is simulated and cannot be shared, or a process has failed.
     """
     lab.redis.flushdb()
-    with lab.app.app_context():
-        database = lab.db.engine.url.render_as_string(hide_password=False)
-    task = {
-        "redis": lab.redis_url,
-        "database": database,
+    task = _task(lab, key) | {
         "strategy": strategy,
         "threads": threads,
         "crowd": processes * threads,
     }
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "labkit.cache.crowd"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(processes)
-    ]
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write(json.dumps(task))
-        worker.stdin.close()
-        worker.stdin = None
-    return sorted(int(worker.communicate()[0]) for worker in workers)
+    with ExitStack() as stack:
+        workers = [stack.enter_context(_process(task)) for _ in range(processes)]
+        return sorted(int(_said(worker)) for worker in workers)
+
+
+def crashed_holder(lab: Lab, key: str, lease_ms: int) -> None:
+    """Have a process take the lease of an entry, and kill it (SIGKILL) while it loads.
+
+    Args:
+        lab: its Redis must be a real one, as another process connects to it.
+        key: the entry, which must be missing.
+        lease_ms: how long the lease lasts, in milliseconds.
+
+    Raises:
+        LabError: the lab's Redis is simulated and cannot be shared, or the process has failed.
+    """
+    with _process(_task(lab, key) | {"strategy": "crash", "lease_ms": lease_ms}) as holder:
+        _said(holder)
+
+
+def _task(lab: Lab, key: str) -> dict[str, Any]:
+    with lab.app.app_context():
+        database = lab.db.engine.url.render_as_string(hide_password=False)
+    return {"redis": lab.redis_url, "database": database, "key": key}
+
+
+@contextmanager
+def _process(task: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
+    """Start a process of the crowd. It is killed at the end of the `with` block."""
+    command = [sys.executable, "-m", "labkit.cache.crowd"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(task) + "\n")
+            process.stdin.flush()
+            yield process
+        finally:
+            process.kill()
+
+
+def _said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline().strip()
+    if not line:
+        raise LabError("a process of the crowd ended before its work. Its error is in the log.")
+    return line
 
 
 class Gate:
@@ -100,23 +138,24 @@ def _work(task: dict[str, Any]) -> int:
     statements: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
 
+    key = task["key"]
     gate = Gate(client, task["crowd"])
     flights = SingleFlight()
 
-    def load() -> Any:
+    def load() -> bytes:
         gate.wait()
         with engine.connect() as connection:
-            return connection.execute(text(QUERY)).scalar()
+            return b"%d" % connection.execute(text(QUERY)).scalar_one()
 
     def load_and_store() -> None:
-        client.set(KEY, load(), ex=TTL)
+        client.set(key, load(), ex=TTL)
 
     def fetch() -> None:
         if task["strategy"] == "lease":
-            fetch_with_lease(client, KEY, load, TTL, lease_ms=60_000, on_miss=gate.arrive)
-        elif client.get(KEY) is None:
+            fetch_with_lease(client, key, load, TTL, LONG_LEASE, on_miss=gate.arrive)
+        elif client.get(key) is None:
             if task["strategy"] == "single-flight":
-                flights.do(KEY, load_and_store, on_join=gate.arrive)
+                flights.do(key, load_and_store, on_join=gate.arrive)
             else:
                 gate.arrive()
                 load_and_store()
@@ -129,5 +168,32 @@ def _work(task: dict[str, Any]) -> int:
     return len(statements)
 
 
+def _hold(task: dict[str, Any]) -> None:
+    """Take the lease, say so, and load for ever."""
+    client = redis.Redis.from_url(task["redis"])
+
+    def load() -> bytes:
+        print(LOADING, flush=True)
+        threading.Event().wait()
+        return b""  # never
+
+    fetch_with_lease(client, task["key"], load, TTL, task["lease_ms"])
+
+
+def _end_with_input() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+def main() -> None:
+    """Do one task, or end early, with the process that gave it."""
+    task = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    if task["strategy"] == "crash":
+        _hold(task)
+    else:
+        print(_work(task), flush=True)
+
+
 if __name__ == "__main__":
-    print(_work(json.load(sys.stdin)))
+    main()

@@ -32,7 +32,8 @@ class SingleFlight:
 
         Args:
             key: what is wanted.
-            load: gets it. What it raises is raised in every thread that waits.
+            load: gets it. What it raises is raised in every thread that waits. It must not ask for
+                the same key itself: it would wait for its own end.
             on_join: called by each thread once it leads or has joined.
         """
         with self._lock:
@@ -54,34 +55,36 @@ class SingleFlight:
 def fetch_with_lease(
     client: redis.Redis,
     key: str,
-    load: Callable[[], Any],
+    load: Callable[[], bytes],
     ttl: int,
     lease_ms: int,
     on_miss: Callable[[], object] = lambda: None,
-) -> Any:
+) -> bytes:
     """Return what is stored under `key`; where nothing is, one caller loads it for all.
 
     Args:
         client: the Redis client.
         key: the entry's key. The lease is kept beside it.
-        load: makes the value: bytes, text or a number.
+        load: makes the value. What it raises, its caller gets, and another caller loads.
         ttl: the entry's time to live, in seconds.
         lease_ms: how long a holder may take, in milliseconds. If it crashes, the others wait that
-            long, and then one of them loads.
+            long, and then one of them loads. If it is slower than that, another loads as well.
         on_miss: called once by each caller that finds nothing at first.
     """
     value: Any = client.get(key)
-    if value is not None:
-        return value
-    on_miss()
+    if value is None:
+        on_miss()
     lease, token = f"lease:{key}", secrets.token_hex(8)
-    while (value := client.get(key)) is None:
+    while value is None:
         if client.set(lease, token, nx=True, px=lease_ms):
-            value = client.get(key)  # filled between our look and our lease?
-            if value is None:
-                value = load()
-                client.set(key, value, ex=ttl)
-            client.eval(RELEASE, 1, lease, token)  # only while it is still ours
-            return value
-        time.sleep(WAIT)
-    return value
+            try:
+                value = client.get(key)  # stored between our look and our lease?
+                if value is None:
+                    value = load()
+                    client.set(key, value, ex=ttl)
+            finally:
+                client.eval(RELEASE, 1, lease, token)  # only while it is still ours
+        else:
+            time.sleep(WAIT)
+            value = client.get(key)
+    return value  # type: ignore[no-any-return]  # redis-py: Any

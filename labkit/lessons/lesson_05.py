@@ -12,6 +12,7 @@ from labkit.lessons.lesson_02 import scratch_redis
 
 STEPS = {"R1", "R2", "R3", "W1", "W2"}
 KEY = "lease:report"
+LEASE_MS = 60_000
 
 
 def _examine_schedule(answer: Any) -> None:
@@ -31,36 +32,41 @@ def _examine_schedule(answer: Any) -> None:
 
 
 def _examine_release(answer: Any) -> None:
+    shown = "(redis, key, 'mine')"
     with scratch_redis() as client:
-        client.set(KEY, "mine")
-        call(answer, client, KEY, "mine", shown="(redis, key, 'mine')", may_be_none=True)
+        client.set(KEY, "mine", px=LEASE_MS)
+        call(answer, client, KEY, "mine", shown=shown, may_be_none=True)
         if client.get(KEY) is not None:
             raise Wrong("the lease held your token, and is still there.")
-        call(answer, client, KEY, "mine", shown="(redis, key, 'mine')", may_be_none=True)
-        client.set(KEY, "theirs")
-        call(answer, client, KEY, "mine", shown="(redis, key, 'mine')", may_be_none=True)
+        call(answer, client, KEY, "mine", shown=shown, may_be_none=True)
+        client.set(KEY, "theirs", px=LEASE_MS)
+        deadline = client.pexpiretime(KEY)
+        call(answer, client, KEY, "mine", shown=shown, may_be_none=True)
         if client.get(KEY) != b"theirs":
             raise Wrong("the lease was another's, and your function deleted it.")
-        client.set(KEY, "mine")
-        slow = _Slow(connection_pool=client.connection_pool)
-        call(answer, slow, KEY, "mine", shown="(redis, key, 'mine')", may_be_none=True)
-        if slow.was_read and client.get(KEY) != b"theirs":
+        if client.pexpiretime(KEY) != deadline:
+            raise Wrong("the lease was another's, and your function moved its deadline.")
+        client.set(KEY, "mine", px=LEASE_MS)
+        distant = _Distant(connection_pool=client.connection_pool)
+        call(answer, distant, KEY, "mine", shown=shown, may_be_none=True)
+        if distant.expired and client.get(KEY) != b"theirs":
             raise Wrong(
                 "between your look and your delete, your lease expired and another took one: "
                 "you deleted theirs. Look and delete in one step."
             )
 
 
-class _Slow(redis.Redis):
-    """A client so slow that after each GET the lease has become another's."""
+class _Distant(redis.Redis):
+    """A client so far off that your lease has expired before its second command arrives."""
 
-    was_read = False
+    expired = False
 
-    def get(self, name: Any) -> Any:
-        value = super().get(name)
-        self.was_read = True
-        super().set(KEY, "theirs")
-        return value
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        answer = super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        if super().execute_command("GET", KEY) == b"mine":  # type: ignore[no-untyped-call]
+            self.expired = True
+            super().execute_command("SET", KEY, "theirs")  # type: ignore[no-untyped-call]
+        return answer
 
 
 def release(redis, key, token):  # type: ignore[no-untyped-def]  # shown as it stands
@@ -108,10 +114,11 @@ EXERCISES = {
     "05.3": Exercise(
         ask="Write expected_early(remaining, load_seconds).",
         examine=_examine_expected_early,
-        praise="at one load time before the deadline it is 1/e, as the run has shown.",
+        praise="the nearer the deadline, the more are early; one load time before it, 1/e of them.",
         hints=(
             "A caller is early when -load_seconds * ln(u) >= remaining. Solve that for u.",
             "u is between 0 and 1, every value as likely as another: the share is the bound on u.",
+            "The lesson has the share in words, for beta = 1. math.exp(x) is e to the power of x.",
         ),
         solution=expected_early,
     ),

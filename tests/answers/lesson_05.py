@@ -11,16 +11,47 @@ def get_then_delete(redis: Any, key: str, token: str) -> None:
         redis.delete(key)
 
 
+def get_and_delete(redis: Any, key: str, token: str) -> None:
+    found = redis.getdel(key)
+    if found not in (None, token.encode()):
+        redis.set(key, found)
+
+
+def in_a_pipeline(redis: Any, key: str, token: str) -> None:
+    if redis.execute_command("GET", key) == token.encode():
+        redis.pipeline().delete(key).execute()
+
+
+def renaming(redis: Any, key: str, token: str) -> None:
+    if redis.mget(key) == [token.encode()]:
+        redis.rename(key, "released")
+
+
+def without_decoding(redis: Any, key: str, token: str) -> None:
+    if redis.get(key) == token:
+        redis.delete(key)
+
+
 WRONG: list[tuple[str, Any, str]] = [
     ("05.1", "R1 R2 W1 W2 R3", "took the version before"),
     ("05.1", "W1 W2 R1 R2 R3", "selects after the commit"),
     ("05.1", "W2 W1 R1 R2 R3", "W's own steps"),
     ("05.1", "W1 R1 R2", "has to come once"),
+    ("05.1", "W1 R1 R2 W2 R4", "has to come once"),
+    ("05.1", "W1,R1,R2,W2,R3", "with spaces between"),
+    ("05.1", ["W1", "R1", "R2", "W2", "R3"], "a schedule is text"),
     ("05.1", 3, "a schedule is text"),
     ("05.2", lambda redis, key, token: redis.delete(key), "was another's"),
     ("05.2", lambda redis, key, token: None, "is still there"),
     ("05.2", get_then_delete, "Look and delete in one step"),
+    ("05.2", get_and_delete, "moved its deadline"),
+    ("05.2", in_a_pipeline, "Look and delete in one step"),
+    ("05.2", renaming, "Look and delete in one step"),
+    ("05.2", without_decoding, "is still there"),
     ("05.3", lambda remaining, load: math.exp(remaining / load), "the share is 0.3679"),
     ("05.3", lambda remaining, load: math.exp(-remaining * load), "the share is 0.7788"),
     ("05.3", lambda remaining, load: 1 - math.exp(-remaining / load), "gave 0.632"),
+    ("05.3", lambda remaining, load: 100 * math.exp(-remaining / load), "gave 36.78"),
+    ("05.3", lambda remaining, load: remaining / load, "gave 1.0"),
+    ("05.3", lambda remaining, load: -load * math.log(0.5) >= remaining, "gave False"),
 ]
