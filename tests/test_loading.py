@@ -271,10 +271,11 @@ def test_the_gate_opens_for_the_whole_crowd_only(client, monkeypatch):
 
 HOLD = """
 import labkit, time
-from labkit.cache.crowd import _process, _said, _task
+from labkit.cache.crowd import MODULE, _task
+from labkit.cache.processes import worker
 lab = labkit.start("{kind}", users=5, orders=5)
-with _process(_task(lab, "users") | {{"strategy": "crash", "lease_ms": 60_000}}) as holder:
-    print(_said(holder), holder.pid, flush=True)
+with worker(MODULE, _task(lab, "users") | {{"strategy": "crash", "lease_ms": 60_000}}) as holder:
+    print(holder.said(), holder.pid, flush=True)
     time.sleep(600)
 """
 

@@ -3,29 +3,23 @@
 It is how a stampede is made to happen, rather than hoped for: whoever loads the missing value first
 waits at a gate until the whole crowd has looked into the cache and found nothing.
 
-Run as a program, this is one of the processes: it reads what to do from the first line of its
-standard input, and prints how many SQL statements it ran. It ends when that input does, so it does
-not outlive the process that started it.
+Run as a program, this is one of the processes. It prints how many SQL statements it ran.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import redis
 from sqlalchemy import create_engine, event, text
 
 from labkit.cache.loading import SingleFlight, fetch_with_lease
-from labkit.errors import LabError
+from labkit.cache.processes import end_with_input, read_task, worker
 from labkit.lab import Lab
 
+MODULE = "labkit.cache.crowd"
 QUERY = "SELECT count(*) FROM users WHERE region = 'US'"
 TTL = 60  # seconds
 LONG_LEASE = 60_000  # milliseconds
@@ -55,8 +49,8 @@ def stampede(
         "crowd": processes * threads,
     }
     with ExitStack() as stack:
-        workers = [stack.enter_context(_process(task)) for _ in range(processes)]
-        return sorted(int(_said(worker)) for worker in workers)
+        workers = [stack.enter_context(worker(MODULE, task)) for _ in range(processes)]
+        return sorted(int(each.said()) for each in workers)
 
 
 def crashed_holder(lab: Lab, key: str, lease_ms: int) -> None:
@@ -70,38 +64,15 @@ def crashed_holder(lab: Lab, key: str, lease_ms: int) -> None:
     Raises:
         LabError: the lab's Redis is simulated and cannot be shared, or the process has failed.
     """
-    with _process(_task(lab, key) | {"strategy": "crash", "lease_ms": lease_ms}) as holder:
-        _said(holder)
+    task = _task(lab, key) | {"strategy": "crash", "lease_ms": lease_ms}
+    with worker(MODULE, task) as holder:
+        holder.said()
 
 
 def _task(lab: Lab, key: str) -> dict[str, Any]:
     with lab.app.app_context():
         database = lab.db.engine.url.render_as_string(hide_password=False)
     return {"redis": lab.redis_url, "database": database, "key": key}
-
-
-@contextmanager
-def _process(task: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
-    """Start a process of the crowd. It is killed at the end of the `with` block."""
-    command = [sys.executable, "-m", "labkit.cache.crowd"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(task) + "\n")
-            process.stdin.flush()
-            yield process
-        finally:
-            process.kill()
-
-
-def _said(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    line = process.stdout.readline().strip()
-    if not line:
-        raise LabError("a process of the crowd ended before its work. Its error is in the log.")
-    return line
 
 
 class Gate:
@@ -180,15 +151,10 @@ def _hold(task: dict[str, Any]) -> None:
     fetch_with_lease(client, task["key"], load, TTL, task["lease_ms"])
 
 
-def _end_with_input() -> None:
-    sys.stdin.read()
-    os._exit(1)
-
-
 def main() -> None:
     """Do one task, or end early, with the process that gave it."""
-    task = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_input, daemon=True).start()
+    task = read_task()
+    end_with_input()
     if task["strategy"] == "crash":
         _hold(task)
     else:

@@ -149,7 +149,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a crowd that outlives its kernel: labkit",
         CROWD,
-        "    threading.Thread(target=_end_with_input, daemon=True).start()\n",
+        "    end_with_input()\n",
         "",
     ),
     (

@@ -1,0 +1,137 @@
+"""Four ways of removing every entry of a tag, and what each costs.
+
+Entries of a tag have keys that begin with its name and a colon. The last way keeps a SET of a tag's
+keys beside them. All of them take longer the more entries there are; lesson 09 has one that does
+not. (https://redis.io/docs/latest/commands/keys/, /scan/, /unlink/)
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import redis
+
+BATCH = 1000  # keys a command
+FILL_BATCH = 50  # thousands of entries a script: the server answers nobody meanwhile
+
+FILL = """
+local endings = {}
+for i = 0, 999 do endings[i + 1] = string.format('%03d', i) end
+for thousand = ARGV[2], ARGV[3] do
+    local beginning = ARGV[1] .. ':' .. thousand
+    local entries, keys = {}, {}
+    for i = 1, math.min(1000, ARGV[4] - 1000 * thousand) do
+        local key = beginning .. endings[i]
+        keys[i], entries[2 * i - 1], entries[2 * i] = key, key, 'x'
+    end
+    redis.call('MSET', unpack(entries))
+    redis.call('SADD', KEYS[1], unpack(keys))
+end
+"""
+
+PATTERN_SCRIPT = """
+local keys = redis.call('KEYS', ARGV[1])
+for first = 1, #keys, 1000 do
+    redis.call('UNLINK', unpack(keys, first, math.min(first + 999, #keys)))
+end
+return #keys
+"""
+
+
+def fill(client: redis.Redis, count: int, tag: str) -> None:
+    """Store `count` entries of a tag, `tag:0000` and so on, and their keys in its SET.
+
+    They are made inside the server. On a cluster this would not do: it does not declare its keys.
+    """
+    thousands = math.ceil(count / 1000)
+    for first in range(0, thousands, FILL_BATCH):
+        last = min(first + FILL_BATCH, thousands) - 1
+        client.eval(FILL, 1, set_of(tag), tag, first, last, count)
+
+
+def set_of(tag: str) -> str:
+    """Return the key of the SET that holds a tag's keys."""
+    return f"tagged:{tag}"
+
+
+def keys_and_del(client: redis.Redis, tag: str) -> int:
+    """KEYS lists the tag's keys in one go, DEL removes them. Returns how many."""
+    found: Any = client.keys(f"{tag}:*")
+    return sum(int(client.delete(*batch)) for batch in _batches(found))
+
+
+def scan_and_unlink(client: redis.Redis, tag: str) -> int:
+    """SCAN lists them batch by batch, UNLINK frees their memory later. Returns how many."""
+    found = client.scan_iter(f"{tag}:*", count=BATCH)
+    return sum(int(client.unlink(*batch)) for batch in _batches(found))
+
+
+def lua(client: redis.Redis, tag: str) -> int:
+    """List and remove them in one script, during which nobody else is served. Returns how many."""
+    return int(client.eval(PATTERN_SCRIPT, 0, f"{tag}:*"))
+
+
+def set_of_keys(client: redis.Redis, tag: str) -> int:
+    """Put the tag's SET aside, walk through it, and remove the keys. Returns how many.
+
+    What is stored from now on enters a new SET, and stays.
+    """
+    aside = f"removing:{secrets.token_hex(8)}"
+    if not client.exists(set_of(tag)):
+        return 0
+    client.rename(set_of(tag), aside)
+    removed = sum(
+        int(client.unlink(*batch)) for batch in _batches(client.sscan_iter(aside, count=BATCH))
+    )
+    client.unlink(aside)
+    return removed
+
+
+STRATEGIES: dict[str, Callable[[redis.Redis, str], int]] = {
+    "KEYS + DEL": keys_and_del,
+    "SCAN + UNLINK": scan_and_unlink,
+    "Lua": lua,
+    "SET of keys": set_of_keys,
+}
+
+
+def cost(
+    client: redis.Redis,
+    invalidate: Callable[[redis.Redis, str], int],
+    count: int,
+    repeats: int = 1,
+) -> float:
+    """Return what one invalidation takes, in seconds: the median of a few.
+
+    Args:
+        client: its database is emptied before each, and left empty.
+        invalidate: one of `STRATEGIES`.
+        count: how many entries the tag has, which are all that there is.
+        repeats: how often it is filled and invalidated.
+
+    Raises:
+        RuntimeError: it has not removed what it was to remove.
+    """
+    seconds = []
+    for _ in range(repeats):
+        client.flushdb()
+        fill(client, count, "tag")
+        started = time.perf_counter()
+        removed = invalidate(client, "tag")
+        seconds.append(time.perf_counter() - started)
+        if removed != count:
+            raise RuntimeError(f"{removed:,} of {count:,} entries were removed")
+    client.flushdb()
+    return statistics.median(seconds)
+
+
+def _batches(keys: Iterable[Any]) -> Iterator[list[Any]]:
+    rest = iter(keys)
+    while batch := list(islice(rest, BATCH)):
+        yield batch

@@ -1,0 +1,89 @@
+"""Processes of one's own that are spoken to in lines, and end with the process that started them.
+
+In the process that is started, standard input is the line to its parent: when it ends, the parent
+has, and so must the process. Either it works through `sys.stdin` line by line, or it calls
+`end_with_input` once it has read what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from labkit.errors import LabError
+
+
+class Worker:
+    """Another process, seen from the one that has started it."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.pid = process.pid
+
+    def tell(self, line: str) -> None:
+        """Write a line to its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def said(self) -> str:
+        """Return the next line of its standard output, and wait for it.
+
+        Raises:
+            LabError: it has ended without one.
+        """
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise LabError("a worker process ended before its work. Its error is in the log.")
+        return line.strip()
+
+    def ask(self, line: str) -> str:
+        """Write a line and return the answer."""
+        self.tell(line)
+        return self.said()
+
+
+@contextmanager
+def worker(module: str, task: Mapping[str, Any]) -> Iterator[Worker]:
+    """Run a module as a process. It is killed at the end of the `with` block.
+
+    Args:
+        module: its name, such as "labkit.cache.crowd".
+        task: what it does, as JSON, is the first line of its input. It may hold secrets.
+    """
+    command = [sys.executable, "-m", module]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            started = Worker(process)
+            started.tell(json.dumps(task))
+            yield started
+        finally:
+            process.kill()
+
+
+# Below: for the process that is started.
+
+
+def read_task() -> dict[str, Any]:
+    """Return what to do: the first line of the standard input."""
+    task: dict[str, Any] = json.loads(sys.stdin.readline())
+    return task
+
+
+def end_with_input() -> None:
+    """From now on, end this process when its standard input does."""
+    threading.Thread(target=_wait_for_end, daemon=True).start()
+
+
+def _wait_for_end() -> None:
+    sys.stdin.read()
+    os._exit(1)
