@@ -104,6 +104,17 @@ PICTURES: dict[str, Callable[[], Any]] = {
         }
     ),
     "policies: equal": lambda: plots.policies({"a": {"day": 0.5}, "b": {"day": 0.5}}),
+    "invalidation_cost": lambda: plots.invalidation_cost(
+        {
+            "KEYS + DEL": {10**3: 0.003, 10**4: 0.016, 10**5: 0.17, 10**6: 1.9},
+            "SCAN + UNLINK": {10**3: 0.0018, 10**4: 0.018, 10**5: 0.18, 10**6: 2.5},
+            "Lua": {10**3: 0.001, 10**4: 0.008, 10**5: 0.08, 10**6: 1.3},
+            "SET of keys": {10**3: 0.003, 10**4: 0.02, 10**5: 0.22, 10**6: 2.4},
+        }
+    ),
+    "invalidation_cost: tokens": lambda: plots.invalidation_cost(
+        {"Lua": {10**3: 0.001, 10**5: 0.08}, "tokens": {1: 0.0001, 10**6: 0.00011}}
+    ),
     "deadlines": lambda: plots.deadlines(
         {
             "no jitter": [300.01] * 1000,

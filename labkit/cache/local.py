@@ -2,15 +2,26 @@
 
 Redis forgets a message as soon as it is sent: who is not connected does not get it.
 (https://redis.io/docs/latest/develop/pubsub/, "at-most-once")
+
+Run as a program, this is a worker with such a cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy import create_engine, text
 
+from labkit.cache.processes import Worker, read_task, worker
+from labkit.lab import Lab
+
+MODULE = "labkit.cache.local"
 CHANNEL = "invalidate"
 
 
@@ -19,7 +30,7 @@ class LocalCache:
 
     def __init__(self, client: redis.Redis) -> None:
         self.entries: dict[str, Any] = {}
-        self.messages = client.pubsub()
+        self.messages: redis.client.PubSub = client.pubsub()  # type: ignore[no-untyped-call]
         self.messages.subscribe(CHANNEL)
 
     def get(self, name: str, load: Callable[[], Any]) -> Any:
@@ -64,3 +75,52 @@ class CarefulLocalCache(LocalCache):
                 self.hears = True
             elif message["type"] == "message":
                 self.entries.pop(message["data"].decode(), None)
+
+
+@contextmanager
+def local_workers(lab: Lab, count: int, user: int, careful: bool) -> Iterator[dict[str, Worker]]:
+    """Run worker processes with caches of their own, by name. Ask one to be told a user's name.
+
+    Args:
+        lab: its Redis must be a real one, as other processes connect to it.
+        count: how many. They are called "worker-1" and so on, in Redis' CLIENT LIST too.
+        user: the id of the user that they are asked for.
+        careful: whether their caches are `CarefulLocalCache`s.
+
+    Raises:
+        LabError: the lab's Redis is simulated and cannot be shared.
+    """
+    with lab.app.app_context():
+        database = lab.db.engine.url.render_as_string(hide_password=False)
+    task = {"redis": lab.redis_url, "database": database, "user": user, "careful": careful}
+    names = [f"worker-{number}" for number in range(1, count + 1)]
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(worker(MODULE, task | {"name": name})) for name in names}
+
+
+def disconnect(client: redis.Redis, name: str) -> None:
+    """Have Redis end a worker's connection, as a failover or a timeout does."""
+    for each in client.client_list():
+        if each["name"] == name:
+            client.client_kill_filter(_id=each["id"])
+
+
+def main() -> None:
+    """Be a worker: for each line, print the name of a user, out of its own cache."""
+    task = read_task()
+    retry = Retry(NoBackoff(), 3)  # a lost connection is made anew, without a word
+    client = redis.Redis.from_url(task["redis"], client_name=task["name"], retry=retry)
+    engine = create_engine(task["database"])
+    cache = (CarefulLocalCache if task["careful"] else LocalCache)(client)
+
+    def load() -> str:
+        with engine.connect() as connection:
+            query = text("SELECT name FROM users WHERE id = :id")
+            return str(connection.execute(query, {"id": task["user"]}).scalar_one())
+
+    for _ in sys.stdin:
+        print(cache.get(f"user:{task['user']}", load), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,6 +3,7 @@
 from labkit.measure.plots.basic import bars, calls, comparison, speed_up
 from labkit.measure.plots.contexts import transaction
 from labkit.measure.plots.copies import copies, formats
+from labkit.measure.plots.invalidation import invalidation_cost
 from labkit.measure.plots.keys import byte_diff, promises
 from labkit.measure.plots.sequences import cache_aside
 from labkit.measure.plots.style import PALETTE
@@ -19,6 +20,7 @@ __all__ = [
     "deadlines",
     "formats",
     "growth",
+    "invalidation_cost",
     "policies",
     "promises",
     "speed_up",
