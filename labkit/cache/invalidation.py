@@ -28,7 +28,7 @@ for thousand = ARGV[2], ARGV[3] do
     local entries, keys = {}, {}
     for i = 1, math.min(1000, ARGV[4] - 1000 * thousand) do
         local key = beginning .. endings[i]
-        keys[i], entries[2 * i - 1], entries[2 * i] = key, key, 'x'
+        keys[i], entries[2 * i - 1], entries[2 * i] = key, key, ARGV[5]
     end
     redis.call('MSET', unpack(entries))
     redis.call('SADD', KEYS[1], unpack(keys))
@@ -44,7 +44,7 @@ return #keys
 """
 
 
-def fill(client: redis.Redis, count: int, tag: str) -> None:
+def fill(client: redis.Redis, count: int, tag: str, value: bytes = b"x") -> None:
     """Store `count` entries of a tag, `tag:0000` and so on, and their keys in its SET.
 
     They are made inside the server. On a cluster this would not do: it does not declare its keys.
@@ -52,7 +52,7 @@ def fill(client: redis.Redis, count: int, tag: str) -> None:
     thousands = math.ceil(count / 1000)
     for first in range(0, thousands, FILL_BATCH):
         last = min(first + FILL_BATCH, thousands) - 1
-        client.eval(FILL, 1, set_of(tag), tag, first, last, count)
+        client.eval(FILL, 1, set_of(tag), tag, first, last, count, value)
 
 
 def set_of(tag: str) -> str:

@@ -1,0 +1,85 @@
+"""Tokens in values: an entry counts while every one of its tags still has the token it came with.
+
+A token is a random text that is never used twice. Whoever writes to the database replaces the
+tokens of what has changed, in one command however many entries there are. Nobody removes the
+entries: they do not count any more, and their TTL ends them.
+
+In a Cluster an entry and its tags' tokens must be in one slot: give them one hash tag, such as
+`{shop}`. (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags)
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import redis
+
+FILL = resources.files("labkit.cache").joinpath("fill.lua").read_text()
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """What a look into the cache has found.
+
+    Attributes:
+        value: the entry's value; None if there is none, or one that does not count.
+        tokens: the token of each tag. A fill needs them, so they were read before the database.
+    """
+
+    value: bytes | None
+    tokens: tuple[bytes, ...]
+
+
+def new_token() -> bytes:
+    """Return a token that was never used before: 64 random bits."""
+    return secrets.token_hex(8).encode()
+
+
+def token_key(tag: str) -> str:
+    """Return the key of a tag's token."""
+    return f"token:{tag}"
+
+
+def lookup(client: redis.Redis, key: str, *tags: str) -> Lookup:
+    """Read an entry and its tags' tokens: one command, unless a tag has no token yet."""
+    keys = [token_key(tag) for tag in tags]
+    found: Any = client.mget(key, *keys)
+    entry, tokens = found[0], found[1:]
+    if None in tokens:  # new, or evicted
+        for name in keys:
+            client.set(name, new_token(), nx=True)
+        tokens = client.mget(keys)
+    tokens = tuple(token or b"" for token in tokens)  # b"" matches nothing: no entry is filled
+    stamp = stamp_of(tokens)
+    counts = entry is not None and entry.startswith(stamp)
+    return Lookup(entry[len(stamp) :] if counts else None, tokens)
+
+
+def stamp_of(tokens: tuple[bytes, ...]) -> bytes:
+    """Return what stands in front of an entry's value."""
+    return b" ".join(tokens) + b"\n"
+
+
+def fill(client: redis.Redis, key: str, value: bytes, ttl: int, found: Lookup, *tags: str) -> bool:
+    """Store an entry, if no tag was invalidated since the look; return whether it was stored.
+
+    Args:
+        client: the Redis client.
+        key: the entry's key.
+        value: what the database gave, asked after the look.
+        ttl: the entry's time to live, in seconds.
+        found: what `lookup` gave for these tags.
+        tags: the entry's tags, as they were looked up.
+    """
+    keys = [key, *map(token_key, tags)]
+    arguments: list[bytes | int] = [stamp_of(found.tokens) + value, 1000 * ttl, *found.tokens]
+    return bool(client.register_script(FILL)(keys=keys, args=arguments))
+
+
+def invalidate(client: redis.Redis, *tags: str) -> None:
+    """Make every entry of these tags count no more: one command, however many there are."""
+    if tags:
+        client.mset({token_key(tag): new_token() for tag in tags})

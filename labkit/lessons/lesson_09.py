@@ -1,0 +1,221 @@
+"""Exercises of lesson 09, Versioned invalidation."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import redis
+
+from labkit.lessons.exercises import Exercise, Wrong, call
+from labkit.lessons.lesson_02 import scratch_redis
+
+STEPS = ["R1", "R2", "R3", "W1", "W2", "~"]
+TOKEN = "token:users"
+
+
+def _examine_schedule(answer: Any) -> None:
+    if not isinstance(answer, str):
+        raise Wrong(f"an order is text, such as 'R1 R2 R3 W1 W2 ~', and this is {answer!r}.")
+    steps = answer.split()
+    if sorted(steps) != sorted(STEPS):
+        raise Wrong("each of R1 R2 R3 W1 W2 ~ has to come once, with spaces between.")
+    for actor in "RW":
+        own = [step for step in steps if step.startswith(actor)]
+        if own != sorted(own):
+            raise Wrong(f"{actor}'s own steps cannot change places, and yours are {' '.join(own)}.")
+    with scratch_redis() as client:
+        row, entry, counter = _run(steps, client)
+    if entry is None:
+        raise Wrong("R3 stores nothing: the counter is not what R1 got.")
+    if entry[0] == row:
+        raise Wrong("the entry holds the new row, as R2 comes after W1.")
+    if entry[1] != counter:
+        raise Wrong(f"the old row is stored with {entry[1]}, the counter is {counter}: not valid.")
+
+
+def _run(steps: list[str], client: redis.Redis) -> tuple[str, tuple[str, str] | None, str | None]:
+    """Run the steps; return the row, the entry with its number, and the counter."""
+    row, read, number, entry = "old", "", "", None
+    for step in steps:
+        if step == "R1":
+            client.set("counter", 1, nx=True)
+            number = _text(client, "counter") or ""
+        elif step == "R2":
+            read = row
+        elif step == "R3" and _text(client, "counter") == number:
+            entry = (read, number)
+        elif step == "W1":
+            row = "new"
+        elif step == "W2":
+            client.incr("counter")
+        elif step == "~":
+            client.delete("counter")
+    return row, entry, _text(client, "counter")
+
+
+def _text(client: redis.Redis, key: str) -> str | None:
+    value: Any = client.get(key)
+    return None if value is None else value.decode()
+
+
+class _Counting(redis.Redis):
+    """A client that notes its commands, in pipelines too."""
+
+    sent: list[str]
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send a command."""
+        self.sent.append(str(args[0]))
+        return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+    def pipeline(self, *args: Any, **options: Any) -> Any:
+        """Note that several commands are to be sent."""
+        self.sent.append("a pipeline")
+        return super().pipeline(*args, **options)
+
+
+def _examine_invalidate(answer: Any) -> None:
+    with scratch_redis() as client:
+        counting = _Counting(connection_pool=client.connection_pool)
+        names = [f"token:{tag}" for tag in ("users", "orders", "products")]
+        client.mset(dict.fromkeys(names, "first"))
+        seen = {b"first"}
+        for tags in (("users",), ("users", "orders"), ("users",), ("orders",)):
+            before: Any = client.mget(names)
+            counting.sent = []
+            shown = f"(redis, {', '.join(map(repr, tags))})"
+            call(answer, counting, *tags, shown=shown, may_be_none=True)
+            if len(counting.sent) > 1 or "a pipeline" in counting.sent:
+                raise Wrong(f"{shown}, it sent {' and '.join(counting.sent)}: one command, please.")
+            after: Any = client.mget(names)
+            _examine_tokens(shown, tags, names, before, after, seen)
+        if client.dbsize() != len(names):
+            raise Wrong("it stored other keys than token:<tag>.")
+        counting.sent = []
+        call(answer, counting, shown="(redis), without tags", may_be_none=True)
+        if counting.sent:
+            raise Wrong(f"without tags it sent {counting.sent[0]}: there is nothing to do.")
+
+
+def _examine_tokens(
+    shown: str, tags: tuple[str, ...], names: list[str], before: Any, after: Any, seen: set[bytes]
+) -> None:
+    for name, old, new in zip(names, before, after, strict=True):
+        if name.removeprefix("token:") not in tags:
+            if old != new:
+                raise Wrong(f"{shown}, it changed {name}, which is another tag's.")
+            continue
+        if new == old:
+            raise Wrong(f"{shown}, it left {name} as it was.")
+        if new is None or new in seen:
+            raise Wrong(f"{shown}, {name} became {new!r}: a token that was never used, please.")
+        if len(new) < 8:
+            raise Wrong(f"{shown}, {name} became {new!r}: too short, it will come again by chance.")
+        seen.add(new)
+
+
+def invalidate(redis, *tags):  # type: ignore[no-untyped-def]  # shown as it stands
+    if tags:
+        redis.mset({f"token:{tag}": secrets.token_hex(8) for tag in tags})
+
+
+class _Interrupted(redis.Redis):
+    """A client at whose every command but the last somebody else has time to replace the token."""
+
+    def pipeline(self, *args: Any, **options: Any) -> Any:
+        """Return a pipeline at whose end the token is another one."""
+        pipe = super().pipeline(*args, **options)
+        execute = pipe.execute
+
+        def late(*args: Any, **options: Any) -> Any:
+            redis.Redis(connection_pool=self.connection_pool).set(TOKEN, "another")
+            return execute(*args, **options)
+
+        pipe.execute = late  # type: ignore[method-assign]
+        return pipe
+
+    def set(self, name: Any, value: Any, *args: Any, **options: Any) -> Any:
+        """Store, a little late."""
+        super().set(TOKEN, "another")
+        return super().set(name, value, *args, **options)
+
+
+def _examine_fill(answer: Any) -> None:
+    shown = "(redis, 'users:EU', b'2974', 'token:users', b'mine')"
+    arguments = ("users:EU", b"2974", TOKEN, b"mine")
+    with scratch_redis() as client:
+        for token, stored in ((b"another", False), (b"mine", True), (None, False)):
+            client.flushdb()
+            if token is not None:
+                client.set(TOKEN, token)
+            got = call(answer, client, *arguments, shown=shown)
+            value: Any = client.get("users:EU")
+            if value != (b"2974" if stored else None):
+                raise Wrong(f"the token was {token!r}, and under the key there is {value!r}.")
+            if got is not stored:
+                raise Wrong(f"the token was {token!r}, and it returned {got!r}, not {stored}.")
+            if stored and not 0 < client.ttl("users:EU") <= 60:
+                raise Wrong("the entry should live for 60 seconds.")
+            if client.get(TOKEN) != token:
+                raise Wrong("it changed the token.")
+        client.flushdb()
+        client.set(TOKEN, b"mine")
+        late = _Interrupted(connection_pool=client.connection_pool)
+        got = call(answer, late, *arguments, shown=shown)
+        if client.exists("users:EU"):
+            raise Wrong("the token was replaced between your look and your store, and you stored.")
+        if got is not False:
+            raise Wrong(f"the token was replaced meanwhile, and it returned {got!r}, not False.")
+
+
+def fill(redis, key, value, token_key, token):  # type: ignore[no-untyped-def]  # shown as it stands
+    from redis import WatchError
+
+    with redis.pipeline() as pipe:
+        pipe.watch(token_key)
+        if pipe.get(token_key) != token:
+            return False
+        pipe.multi()
+        pipe.set(key, value, ex=60)
+        try:
+            pipe.execute()
+        except WatchError:
+            return False
+        return True
+
+
+EXERCISES = {
+    "09.1": Exercise(
+        ask="Write an order of R1 R2 R3 W1 W2 ~ that ends with a valid, stale entry.",
+        examine=_examine_schedule,
+        praise="the counter began again, and came to the number that the old row was stored with.",
+        hints=(
+            "The old row is selected before W1, so R1 and R2 come first.",
+            "After an eviction, counting up from nothing gives 1.",
+            "R1 got 1. When would W2 make it 1 again?",
+        ),
+        solution="R1 R2 W1 ~ W2 R3",
+    ),
+    "09.2": Exercise(
+        ask="Write invalidate(redis, *tags): new tokens for all of them, with one command.",
+        examine=_examine_invalidate,
+        praise="one command, whatever the number of tags, and of entries.",
+        hints=(
+            "MSET sets several keys at once: redis.mset({key: value, ...}).",
+            "secrets.token_hex(8) is a text of 64 random bits.",
+        ),
+        solution=invalidate,
+    ),
+    "09.3": Exercise(
+        ask="Write fill(redis, key, value, token_key, token) with WATCH.",
+        examine=_examine_fill,
+        praise="EXEC stores only if nobody has touched the token since the look.",
+        hints=(
+            "with redis.pipeline() as pipe: pipe.watch(token_key), then pipe.get(token_key).",
+            "After pipe.multi(), commands are queued until pipe.execute().",
+            "redis.WatchError says that the token was touched. Then nothing was stored.",
+        ),
+        solution=fill,
+    ),
+}
