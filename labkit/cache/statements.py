@@ -1,0 +1,224 @@
+"""The key of a SELECT: what decides its rows, and nothing that depends on this process.
+
+A statement is read in two parts. Its *structure* is what SQLAlchemy's own cache of compiled SQL
+goes by: columns, entities, types, joins, loader options. It is written down once for each
+structure, beside the SQL that the dialect makes of it, and remembered. Its *parameters* are
+encoded for each statement, with their types.
+(https://docs.sqlalchemy.org/en/21/core/connections.html#sql-compilation-caching)
+
+What is not in the statement is not in the key. Criteria that a `do_orm_execute` listener adds, a
+role, a search path, a time zone: say them as `context`.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import re
+import types
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, cast
+
+from sqlalchemy import Dialect, SelectBase, Table, inspect
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Mapper
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.elements import ColumnClause, TextClause
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.lambdas import LambdaElement
+
+from labkit.cache.keys import DIGEST_BYTES, NAMESPACE, encode
+
+MOST_STRUCTURES = 1000  # that are remembered; then remembering begins anew
+
+# Functions whose result follows from their arguments. Others are refused: now(), random(), ...
+PURE = frozenset(
+    "abs avg bool_and bool_or cast ceil char_length coalesce concat count dense_rank every "  # noqa: SIM905
+    "first_value floor greatest lag last_value lead least length lower ltrim max min mod ntile "
+    "nullif rank replace round row_number rtrim sign stddev substr substring sum total trim upper "
+    "variance".split()
+)
+
+HARMLESS = re.compile(
+    r"\*|\d+"
+)  # text that SQLAlchemy writes itself, in count(*) and EXISTS (SELECT 1)
+EAGER = ("selectin", "subquery", "immediate", "joined")  # what loads a relationship with its owner
+
+_structures: dict[Any, tuple[Any, bytes]] = {}
+
+
+class NotCacheable(TypeError):
+    """The statement has no key, for the reason that the message says. Run it without the cache."""
+
+
+def statement_key(
+    statement: SelectBase,
+    dialect: Dialect,
+    params: Mapping[str, Any] | None = None,
+    *,
+    context: Mapping[str, Any] | None = None,
+    pure: Collection[str] = PURE,
+    namespace: str = "shop",
+    version: int = 1,
+) -> str:
+    """Return the key of a SELECT and its parameters, such as `shop:v1:select:` and 32 digits.
+
+    Args:
+        statement: a `select()`, `union()` and the like.
+        dialect: of the database that it is for, such as `db.engine.dialect`.
+        params: what will be passed to `execute` beside the statement.
+        context: what else decides the rows: the bind, the tenant, the schema map of a connection.
+        pure: functions that may be called in SQL: their result follows from their arguments.
+        namespace: whose key this is; letters, digits and . _ - { }.
+        version: of the answers' form. A new one leaves the old keys to their TTL.
+
+    Raises:
+        NotCacheable: the statement is refused: a lambda, FOR UPDATE, text, a function that may give
+            another result tomorrow, a value whose type or a part whose equality is not known.
+        ValueError: the namespace has other characters.
+    """
+    if not NAMESPACE.fullmatch(namespace):
+        raise ValueError(f"a namespace has letters, digits and . _ - {{ }}, not {namespace!r}")
+    cache_key = _cache_key(statement)
+    compiled, structure = _structure(statement, cache_key, dialect, frozenset(pure))
+    options = cast(Any, statement).get_execution_options()
+    try:
+        values = _values(compiled, cache_key, params)
+        encoded = encode((namespace, version, values, dict(options), dict(context or {})))
+    except (TypeError, RecursionError) as error:
+        raise NotCacheable(str(error)) from None
+    digest = hashlib.blake2b(structure + encoded, digest_size=DIGEST_BYTES).hexdigest()
+    return f"{namespace}:v{version}:select:{digest}"
+
+
+def tables_read(statement: SelectBase, dialect: Dialect) -> set[str]:
+    """Return the names of the tables whose rows a SELECT, and its eager loading, depend on.
+
+    Views, triggers and foreign tables are what their names are: it does not look into them.
+
+    Raises:
+        NotCacheable: as `statement_key` does.
+    """
+    compiled, _ = _structure(statement, _cache_key(statement), dialect, PURE)
+    tables = {each.name for each in _elements(compiled) if isinstance(each, Table)}
+    for mapper in _loaded_apart(statement):
+        tables |= {table.name for table in mapper.tables if isinstance(table, Table)}
+    return tables
+
+
+def _cache_key(statement: Any) -> Any:
+    if isinstance(statement, LambdaElement):
+        raise NotCacheable("a lambda statement hides its values in a closure")
+    if not isinstance(statement, SelectBase):
+        raise NotCacheable(f"a {type(statement).__name__} is no SELECT")
+    cache_key = statement._generate_cache_key()
+    if cache_key is None:
+        raise NotCacheable("it has no cache key: a type without cache_ok, or a construct of yours")
+    if any(parameter.callable for parameter in cache_key.bindparams):
+        raise NotCacheable("a parameter is a function, whose value is not known until it is run")
+    return cache_key
+
+
+def _structure(
+    statement: SelectBase, cache_key: Any, dialect: Dialect, pure: Collection[str]
+) -> tuple[Any, bytes]:
+    """Return the compiled statement, and all of it but its values, encoded."""
+    known = (dialect, cache_key.key, pure)
+    if known not in _structures:
+        try:
+            compiled: Any = statement._compiler(dialect, cache_key=cache_key)
+        except SQLAlchemyError as error:
+            raise NotCacheable(f"it cannot be compiled: {error}") from None
+        for element in _elements(compiled):
+            _refuse(element, pure)
+        if len(_structures) >= MOST_STRUCTURES:
+            _structures.clear()
+        parts = (dialect.name, compiled.string, _stable(cache_key.key))
+        _structures[known] = compiled, hashlib.blake2b(encode(parts)).digest()
+    return _structures[known]
+
+
+def _elements(compiled: Any) -> Iterator[Any]:
+    """Give every part of what is sent: what the ORM has added as well."""
+    state = compiled.compile_state
+    root = getattr(state, "statement", None)
+    return iter(visitors.iterate(compiled.statement if root is None else root))
+
+
+def _refuse(element: Any, pure: Collection[str]) -> None:
+    if isinstance(element, LambdaElement):
+        raise NotCacheable("a lambda in a statement hides its values in a closure")
+    if getattr(element, "_for_update_arg", None) is not None:
+        raise NotCacheable("FOR UPDATE locks rows, and a cache cannot")
+    if isinstance(element, TextClause) or (
+        isinstance(element, ColumnClause)
+        and element.is_literal
+        and not HARMLESS.fullmatch(element.name)
+    ):
+        raise NotCacheable(f"text() may hold anything: {str(element)[:40]!r}")
+    if isinstance(element, FunctionElement):
+        name = getattr(element, "name", type(element).__name__).lower()
+        if name not in pure:
+            raise NotCacheable(f"{name}() may give another result tomorrow")
+
+
+def _values(compiled: Any, cache_key: Any, params: Mapping[str, Any] | None) -> list[Any]:
+    """Return the effective parameters, in the order of the SQL; those of an IN without theirs."""
+    given = {**(cache_key.params or {}), **(params or {})}
+    try:
+        values = compiled.construct_params(
+            given or None, extracted_parameters=cache_key.bindparams, escape_names=False
+        )
+    except SQLAlchemyError as error:
+        raise NotCacheable(str(error).partition(" (Background")[0]) from None
+    for parameter, name in compiled.bind_names.items():
+        if parameter.expanding:
+            values[name] = sorted({encode(value) for value in values[name]})
+    return list(values.values())
+
+
+def _stable(part: Any) -> Any:
+    """Return a part of a cache key as plain values that mean the same in every process."""
+    if isinstance(part, tuple | list):
+        return [_stable(each) for each in part]
+    if isinstance(part, Mapping):
+        return ["mapping", sorted(([str(key), _stable(value)] for key, value in part.items()))]
+    if isinstance(part, Table):
+        columns = [[_stable(column.name), repr(column.type)] for column in part.columns]
+        return ["table", _stable(part.fullname), columns]
+    if isinstance(part, Mapper):
+        return ["mapper", *_stable(part.class_)]
+    if isinstance(part, enum.Enum):
+        return ["enum", *_stable(type(part)), part.name]
+    if isinstance(part, type | types.FunctionType | types.BuiltinFunctionType):
+        if "<" in part.__qualname__:
+            raise NotCacheable(f"{part.__qualname__} has no name in other processes")
+        return ["name", part.__module__ or "", part.__qualname__]
+    if isinstance(part, str):
+        return "".join(part)  # no subclass: SQLAlchemy has names that know whether to be quoted
+    try:
+        encode(part)
+    except TypeError:
+        raise NotCacheable(f"it holds a {type(part).__qualname__}, which has no key") from None
+    return part
+
+
+def _loaded_apart(statement: Any) -> set[Mapper[Any]]:
+    """Return what loader options and eager relationships load, with statements of their own too."""
+    waiting: set[Mapper[Any]] = {
+        each.mapper
+        for option in getattr(statement, "_with_options", ())
+        for element in getattr(option, "context", ())
+        for each in element.path
+        if hasattr(each, "mapper")
+    }
+    for described in getattr(statement, "column_descriptions", ()):
+        entity = described.get("entity")
+        if entity is not None and described["expr"] is entity:
+            waiting.add(inspect(entity).mapper)
+    loaded: set[Mapper[Any]] = set()
+    while waiting:
+        loaded.add(mapper := waiting.pop())
+        eager = {each.mapper for each in mapper.relationships if each.lazy in EAGER}
+        waiting |= eager - loaded
+    return loaded
