@@ -1,0 +1,179 @@
+"""Exercises of lesson 10, Statement keys."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import Any
+
+from labkit.cache.statements import NotCacheable
+from labkit.lessons.exercises import Exercise, Wrong, call
+
+WHY = {
+    "a": "a's limit is a value like others: it goes into the key",
+    "c": "count() gives the same for the same rows, and statement_key knows it",
+    "e": "e is refused by nobody: the values of an IN are put in order",
+}
+WHY_NOT = {
+    "b": "b gives another answer tomorrow",
+    "d": "d locks rows, and a hit would lock none",
+    "f": "f has text in it, which may hold anything",
+}
+
+
+def _examine_refused(answer: Any) -> None:
+    if not isinstance(answer, set | frozenset | list | tuple | str):
+        raise Wrong(f"the answer is a set of letters, and this is {answer!r}.")
+    letters = set(map(str, answer))
+    if isinstance(answer, str):
+        letters -= set(", ")
+    if unknown := letters - set("abcdef"):
+        raise Wrong(f"the letters are a to f, and {min(unknown)!r} is not one.")
+    for letter in sorted(letters & set(WHY)):
+        raise Wrong(f"{WHY[letter]}.")
+    for letter in sorted(set(WHY_NOT) - letters):
+        raise Wrong(f"{WHY_NOT[letter]}.")
+
+
+def _examine_cached(answer: Any) -> None:
+    shown = "(cache, stats, key_of, statement, run)"
+    for rows in ([{"id": 1}], []):
+        cache: dict[Any, Any] = {}
+        stats: Counter[str] = Counter()
+        for turn, (statement, expected) in enumerate(
+            [("users", "miss"), ("users", "hit"), ("now", "bypass"), ("now", "bypass")], start=1
+        ):
+            ran: list[str] = []
+            before = Counter(stats)
+            got = call(answer, cache, stats, _key_of, statement, _runner(ran, rows), shown=shown)
+            if got != rows:
+                raise Wrong(f"run gives {rows}, and call {turn} gave {got!r}.")
+            counted = dict(stats - before)
+            if counted != {expected: 1}:
+                raise Wrong(
+                    f"run gives {rows}: call {turn} is a {expected}, and it counted {counted}."
+                )
+            if len(ran) != (expected != "hit"):
+                raise Wrong(f"call {turn} is a {expected}, and run was called {len(ran)} times.")
+        if set(cache) != {"key of users"}:
+            raise Wrong(
+                f"one entry was to be stored, under its key, and there are {sorted(cache)}."
+            )
+    try:
+        answer({}, Counter(), _failing_key, "users", _runner([], []))
+    except ZeroDivisionError:
+        return
+    raise Wrong("key_of raised another error than NotCacheable, and it was kept quiet.")
+
+
+def _key_of(statement: str) -> str:
+    if statement == "now":
+        raise NotCacheable("now() may give another result tomorrow")
+    return f"key of {statement}"
+
+
+def _failing_key(statement: str) -> str:
+    raise ZeroDivisionError
+
+
+def _runner(ran: list[str], rows: list[Any]) -> Any:
+    def run(statement: str) -> list[Any]:
+        ran.append(statement)
+        return list(rows)
+
+    return run
+
+
+def cached(cache, stats, key_of, statement, run):  # type: ignore[no-untyped-def]  # shown as it is
+    from labkit.cache.statements import NotCacheable
+
+    try:
+        key = key_of(statement)
+    except NotCacheable:
+        stats["bypass"] += 1
+        return run(statement)
+    if key in cache:
+        stats["hit"] += 1
+    else:
+        stats["miss"] += 1
+        cache[key] = run(statement)
+    return cache[key]
+
+
+VALUES = [
+    1,
+    "1",
+    True,
+    1.0,
+    None,
+    "None",
+    b"1",
+    "",
+    b"",
+    "b'1'",
+    0,
+    False,
+    -0.0,
+    0.0,
+    "a, b",
+    "True",
+]
+
+
+def _examine_parameters_text(answer: Any) -> None:
+    questions: list[dict[str, Any]] = [{"a": value} for value in VALUES]
+    questions += [{"b": 1}, {"a": 1, "b": 2}, {"a": 2, "b": 1}, {"a": "1, 'b': 2"}, {}]
+    questions += [{"a": "x', 'b': 'y"}, {"a": "x", "b": "y"}, {"a": "x|b=y"}, {"a=x|b": "y"}]
+    texts = []
+    for params in questions:
+        text = call(answer, params, shown=f"({params})")
+        if not isinstance(text, str):
+            raise Wrong(f"of {params} it gave {text!r}, which is no text.")
+        texts.append(text)
+    for (one, first), (other, second) in itertools.combinations(
+        zip(questions, texts, strict=True), 2
+    ):
+        if first == second:
+            raise Wrong(f"{one} and {other} have the same text, {first!r}.")
+    one, other = ({"a": 1, "b": "x"}, {"b": "x", "a": 1})
+    if call(answer, one) != call(answer, other):
+        raise Wrong("the same parameters in another order have another text.")
+
+
+def parameters_text(params):  # type: ignore[no-untyped-def]  # shown as it stands
+    return repr(sorted((name, type(value).__name__, repr(value)) for name, value in params.items()))
+
+
+EXERCISES = {
+    "10.1": Exercise(
+        ask="Which of the six statements does statement_key refuse?",
+        examine=_examine_refused,
+        praise="what may change by itself, what locks, and what nobody can look into.",
+        hints=(
+            "Three of them.",
+            "Which give another answer tomorrow, though no row has changed?",
+        ),
+        solution={"b", "d", "f"},
+    ),
+    "10.2": Exercise(
+        ask="Write cached(cache, stats, key_of, statement, run): hit, miss or bypass, counted.",
+        examine=_examine_cached,
+        praise="what has no key is run and counted, and never stored.",
+        hints=(
+            "Only key_of raises NotCacheable. Put it alone into the try.",
+            "An empty list is an answer: ask whether the key is in the cache, not what is there.",
+        ),
+        solution=cached,
+    ),
+    "10.3": Exercise(
+        ask="Write parameters_text(params): equal for equal parameters, and only for those.",
+        examine=_examine_parameters_text,
+        praise="each value with its type, each name with its value, and all in order.",
+        hints=(
+            "sorted() gives the same order for the same names.",
+            "repr quotes a text, so that no text can look like two.",
+            "The repr of a list of tuples of (name, type's name, repr of the value) has it all.",
+        ),
+        solution=parameters_text,
+    ),
+}
