@@ -20,10 +20,11 @@ from flask import Flask
 from sqlalchemy import create_engine
 
 import labkit
-from labkit.cache import codec
+from labkit.cache import codec, invalidation, tokens
+from labkit.cache.statements import statement_key
 from labkit.errors import LabError
 from labkit.lab import Lab
-from labkit.servers import Keeper, start_redis
+from labkit.servers import Keeper, spare_cluster, start_redis
 from labkit.shop import (
     OrderLine,
     User,
@@ -66,7 +67,10 @@ class Row:
 
 def main() -> int:
     """Print the table; return how many targets were missed."""
-    parts = (seeding, redis_starts, starts, queries, codecs, explorations)
+    parts = (
+        seeding, redis_starts, starts, queries, codecs, explorations, clusters, invalidations,
+        statement_keys,
+    )  # fmt: skip
     rows = [row for part in parts for row in part()]
     width = max(len(row.what) for row in rows)
     for row in rows:
@@ -194,6 +198,91 @@ def explorations() -> Iterator[Row]:
                 seconds += time.perf_counter() - began
                 schedules += found.schedules
     yield Row(f"explore {schedules:,} schedules", f"{seconds:.1f} s", "under 10 s", seconds < 10)
+
+
+def clusters() -> Iterator[Row]:
+    """From nothing to a cluster of three masters that answers, the median of three."""
+    with _quiet_start() as lab:
+        ready = []
+        for _ in range(REPEATS):
+            began = time.perf_counter()
+            with spare_cluster(lab.server):
+                ready.append(time.perf_counter() - began)
+    seconds = statistics.median(ready)
+    yield Row("a cluster of three ready", f"{seconds:.1f} s", "under 5 s", seconds < 5)
+
+
+def invalidations() -> Iterator[Row]:
+    """One invalidation of a thousand entries and of a million, each on a server of its own."""
+    few, many = 1_000, 1_000_000
+    keeper = Keeper()
+    try:
+        small, large = (start_redis("wheel", keeper).connect() for _ in range(2))
+        for name, invalidate in invalidation.STRATEGIES.items():
+            least = invalidation.cost(small, invalidate, few, repeats=11)
+            most = invalidation.cost(large, invalidate, many)
+            what = f"invalidate {few:,} entries, {many:,}: {name}"
+            yield Row(what, f"{least * 1e3:.2f} ms, {most * 1e3:,.0f} ms")
+        for client, entries in ((small, few), (large, many)):
+            stamp = tokens.stamp_of(tokens.lookup(client, "any", "tag").tokens)
+            invalidation.fill(client, entries, "tag", stamp + b"x")
+        least, most = _in_turn(
+            lambda: tokens.invalidate(small, "tag"), lambda: tokens.invalidate(large, "tag")
+        )
+    finally:
+        keeper.close()
+    what = f"invalidate {few:,} entries, {many:,}: tokens"
+    yield Row(what, f"{least * 1e3:.2f} ms, {most * 1e3:.2f} ms")
+    yield Row(
+        "  the million against the thousand",
+        f"x{most / least:.2f}",
+        "under x1.30",
+        most < 1.3 * least,
+    )
+
+
+def _in_turn(one: Callable[[], object], other: Callable[[], object]) -> tuple[float, float]:
+    """Return the medians of 2,000 calls each, in seconds. What slows one down slows both."""
+    taken = [(_seconds(one), _seconds(other)) for _ in range(2000)]
+    first, second = zip(*taken, strict=True)
+    return statistics.median(first), statistics.median(second)
+
+
+def statement_keys() -> Iterator[Row]:
+    """The key of a fresh statement by each strategy, in turn, the median of 2,000."""
+    offline: dict[Any, str] = {}
+    with _quiet_start() as lab, lab.app.app_context():
+        dialect = db.engine.dialect
+        strategies: dict[str, Callable[[Any], object]] = {
+            "literal_binds": lambda statement: str(
+                statement.compile(compile_kwargs={"literal_binds": True})
+            ),
+            "compiled SQL and parameters": lambda statement: repr(
+                (str(compiled := statement.compile(dialect=dialect)), compiled.params)
+            ),
+            "to_offline_string": lambda statement: (
+                statement._generate_cache_key().to_offline_string(offline, statement, {})
+            ),
+            "CacheKey": lambda statement: statement._generate_cache_key(),
+            "statement_key": lambda statement: statement_key(statement, dialect),
+        }
+        taken: dict[str, list[float]] = {name: [] for name in strategies}
+        for number in range(2000):
+            for name, key_of in strategies.items():
+                statement = _fresh_statement(number)
+                taken[name].append(_seconds(lambda: key_of(statement)))  # noqa: B023  (run at once)
+    medians = {name: statistics.median(seconds) for name, seconds in taken.items()}
+    for name, seconds in medians.items():
+        yield Row(f"a statement's key: {name}", f"{seconds * 1e6:.0f} us")
+    ratio = medians["statement_key"] / medians["literal_binds"]
+    yield Row(
+        "  statement_key against literal_binds", f"x{ratio:.2f}", "at most x0.33", ratio <= 1 / 3
+    )
+
+
+def _fresh_statement(number: int) -> Any:
+    columns = db.select(User.id, User.username).where(User.region == "US", User.id > number)
+    return columns.order_by(User.id).limit(1000)
 
 
 def _thousand(*columns: Any) -> list[dict[str, Any]]:

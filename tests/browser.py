@@ -92,7 +92,8 @@ def page_of(browser_path: str) -> Iterator[Page]:
 
 def open_notebook(page: Page, address: str, path: str | None = None) -> None:
     """Open a notebook, or what JupyterLab opens by itself, and wait for its kernel."""
-    page.goto(f"{address}/{f'lab/tree/{path}' if path else ''}?token={TOKEN}")
+    # With "reset", no notebook of an earlier visit is open beside it.
+    page.goto(f"{address}/{f'lab/tree/{path}?reset&' if path else '?'}token={TOKEN}")
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
     page.get_by_text(KERNEL_READY).wait_for(timeout=60_000)
 

@@ -7,7 +7,8 @@ encoded for each statement, with their types.
 (https://docs.sqlalchemy.org/en/21/core/connections.html#sql-compilation-caching)
 
 What is not in the statement is not in the key. Criteria that a `do_orm_execute` listener adds, a
-role, a search path, a time zone: say them as `context`.
+role, a search path, a time zone: say them as `context`. And what a name means is taken on trust:
+raise the version when a type, a mapped class or a function of the database changes.
 """
 
 from __future__ import annotations
@@ -17,15 +18,28 @@ import hashlib
 import re
 import types
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Dialect, SelectBase, Table, inspect
+from sqlalchemy import (
+    Date,
+    DateTime,
+    Dialect,
+    SelectBase,
+    String,
+    Table,
+    TableClause,
+    Time,
+    UpdateBase,
+    inspect,
+)
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Mapper
+from sqlalchemy.orm import Load, Mapper, RelationshipProperty
 from sqlalchemy.sql import visitors
-from sqlalchemy.sql.elements import ColumnClause, TextClause
+from sqlalchemy.sql.elements import Cast, ColumnClause, TextClause
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.lambdas import LambdaElement
+from sqlalchemy.sql.operators import in_op, not_in_op
 
 from labkit.cache.keys import DIGEST_BYTES, NAMESPACE, encode
 
@@ -44,7 +58,28 @@ HARMLESS = re.compile(
 )  # text that SQLAlchemy writes itself, in count(*) and EXISTS (SELECT 1)
 EAGER = ("selectin", "subquery", "immediate", "joined")  # what loads a relationship with its owner
 
-_structures: dict[Any, tuple[Any, bytes]] = {}
+MOMENTS = (Date, DateTime, Time)
+HAND_WRITTEN = ("_prefixes", "_suffixes", "_hints", "_statement_hints")
+
+
+@dataclass(frozen=True)
+class _Structure:
+    """All of a statement but its values.
+
+    Attributes:
+        compiled: for which dialect it was compiled, it knows. Its values are another statement's.
+        digest: of what it says, the same in every process.
+        sets: names of parameters of IN, whose order does not count.
+        moments: names of parameters that are dates or times.
+    """
+
+    compiled: Any
+    digest: bytes
+    sets: frozenset[str]
+    moments: frozenset[str]
+
+
+_structures: dict[Any, _Structure] = {}
 
 
 class NotCacheable(TypeError):
@@ -73,25 +108,28 @@ def statement_key(
         version: of the answers' form. A new one leaves the old keys to their TTL.
 
     Raises:
-        NotCacheable: the statement is refused: a lambda, FOR UPDATE, text, a function that may give
-            another result tomorrow, a value whose type or a part whose equality is not known.
+        NotCacheable: the statement is refused: a lambda, FOR UPDATE, a write in a CTE, text, a
+            function that may give another result tomorrow, criteria in a loader option, a value
+            whose type or a part whose equality is not known.
         ValueError: the namespace has other characters.
     """
     if not NAMESPACE.fullmatch(namespace):
         raise ValueError(f"a namespace has letters, digits and . _ - {{ }}, not {namespace!r}")
     cache_key = _cache_key(statement)
-    compiled, structure = _structure(statement, cache_key, dialect, frozenset(pure))
+    structure = _structure(statement, cache_key, dialect, frozenset(pure))
     options = cast(Any, statement).get_execution_options()
     try:
-        values = _values(compiled, cache_key, params)
+        values = _values(structure, cache_key, params)
         encoded = encode((namespace, version, values, dict(options), dict(context or {})))
     except (TypeError, RecursionError) as error:
         raise NotCacheable(str(error)) from None
-    digest = hashlib.blake2b(structure + encoded, digest_size=DIGEST_BYTES).hexdigest()
+    digest = hashlib.blake2b(structure.digest + encoded, digest_size=DIGEST_BYTES).hexdigest()
     return f"{namespace}:v{version}:select:{digest}"
 
 
-def tables_read(statement: SelectBase, dialect: Dialect) -> set[str]:
+def tables_read(
+    statement: SelectBase, dialect: Dialect, *, pure: Collection[str] = PURE
+) -> set[str]:
     """Return the names of the tables whose rows a SELECT, and its eager loading, depend on.
 
     Views, triggers and foreign tables are what their names are: it does not look into them.
@@ -99,11 +137,13 @@ def tables_read(statement: SelectBase, dialect: Dialect) -> set[str]:
     Raises:
         NotCacheable: as `statement_key` does.
     """
-    compiled, _ = _structure(statement, _cache_key(statement), dialect, PURE)
-    tables = {each.name for each in _elements(compiled) if isinstance(each, Table)}
-    for mapper in _loaded_apart(statement):
-        tables |= {table.name for table in mapper.tables if isinstance(table, Table)}
-    return tables
+    compiled = _structure(statement, _cache_key(statement), dialect, frozenset(pure)).compiled
+    return {
+        table.name
+        for clause in (*_elements(compiled), *_loaded_apart(statement))
+        for table in visitors.iterate(clause)
+        if isinstance(table, TableClause)
+    }
 
 
 def _cache_key(statement: Any) -> Any:
@@ -121,21 +161,38 @@ def _cache_key(statement: Any) -> Any:
 
 def _structure(
     statement: SelectBase, cache_key: Any, dialect: Dialect, pure: Collection[str]
-) -> tuple[Any, bytes]:
-    """Return the compiled statement, and all of it but its values, encoded."""
+) -> _Structure:
     known = (dialect, cache_key.key, pure)
-    if known not in _structures:
-        try:
-            compiled: Any = statement._compiler(dialect, cache_key=cache_key)
-        except SQLAlchemyError as error:
-            raise NotCacheable(f"it cannot be compiled: {error}") from None
-        for element in _elements(compiled):
-            _refuse(element, pure)
+    structure = _structures.get(known)
+    if structure is None:
+        structure = _read(statement, cache_key, dialect, pure)
         if len(_structures) >= MOST_STRUCTURES:
             _structures.clear()
-        parts = (dialect.name, compiled.string, _stable(cache_key.key))
-        _structures[known] = compiled, hashlib.blake2b(encode(parts)).digest()
-    return _structures[known]
+        _structures[known] = structure
+    return structure
+
+
+def _read(
+    statement: SelectBase, cache_key: Any, dialect: Dialect, pure: Collection[str]
+) -> _Structure:
+    _refuse_options(statement)
+    try:
+        compiled: Any = statement._compiler(dialect, cache_key=cache_key)
+    except SQLAlchemyError as error:
+        raise NotCacheable(f"it cannot be compiled: {error}") from None
+    in_sets = set()
+    for element in _elements(compiled):
+        _refuse(element, pure)
+        if getattr(element, "operator", None) in (in_op, not_in_op):
+            in_sets.add(getattr(element.right, "key", None))
+    parts = (dialect.name, compiled.string, _stable(cache_key.key))
+    names = compiled.bind_names.items()
+    return _Structure(
+        compiled,
+        hashlib.blake2b(encode(parts)).digest(),
+        frozenset(name for each, name in names if each.expanding and each.key in in_sets),
+        frozenset(name for each, name in names if isinstance(each.type, MOMENTS)),
+    )
 
 
 def _elements(compiled: Any) -> Iterator[Any]:
@@ -145,35 +202,70 @@ def _elements(compiled: Any) -> Iterator[Any]:
     return iter(visitors.iterate(compiled.statement if root is None else root))
 
 
+def _refuse_options(statement: SelectBase) -> None:
+    """Refuse options that are more than a choice of what to load, and how.
+
+    Criteria in an option go into statements of their own, as do their values: for a `selectinload`
+    those are in no SQL and no parameter of this one.
+    """
+    for part in visitors.iterate(cast(Any, statement)):
+        for option in getattr(part, "_with_options", ()):
+            if not isinstance(option, Load):
+                raise NotCacheable(f"a {type(option).__name__} may change what is read")
+            if any(getattr(each, "_extra_criteria", ()) for each in option.context):
+                raise NotCacheable("criteria in a loader option go into another statement")
+
+
 def _refuse(element: Any, pure: Collection[str]) -> None:
     if isinstance(element, LambdaElement):
         raise NotCacheable("a lambda in a statement hides its values in a closure")
     if getattr(element, "_for_update_arg", None) is not None:
         raise NotCacheable("FOR UPDATE locks rows, and a cache cannot")
+    if isinstance(element, UpdateBase):
+        raise NotCacheable("it writes, and a hit would not")
     if isinstance(element, TextClause) or (
         isinstance(element, ColumnClause)
         and element.is_literal
         and not HARMLESS.fullmatch(element.name)
     ):
         raise NotCacheable(f"text() may hold anything: {str(element)[:40]!r}")
+    if any(getattr(element, name, None) for name in HAND_WRITTEN):
+        raise NotCacheable("text in a prefix, a suffix or a hint may hold anything")
     if isinstance(element, FunctionElement):
-        name = getattr(element, "name", type(element).__name__).lower()
-        if name not in pure:
-            raise NotCacheable(f"{name}() may give another result tomorrow")
+        _refuse_function(element, pure)
+    if (
+        isinstance(element, Cast)
+        and isinstance(element.type, MOMENTS)
+        and isinstance(element.clause.type, String)
+    ):
+        raise NotCacheable("a text cast to a date or time may say 'now'")
 
 
-def _values(compiled: Any, cache_key: Any, params: Mapping[str, Any] | None) -> list[Any]:
+def _refuse_function(element: Any, pure: Collection[str]) -> None:
+    """Refuse a function that is not known: by its name, its schema, or its Python class."""
+    name = getattr(element, "name", type(element).__name__).lower()
+    name = ".".join([*getattr(element, "packagenames", ()), name])
+    built_in = type(element).__module__.startswith("sqlalchemy.")
+    if name not in pure or not built_in:
+        raise NotCacheable(f"{name}() may give another result tomorrow")
+
+
+def _values(structure: _Structure, cache_key: Any, params: Mapping[str, Any] | None) -> list[Any]:
     """Return the effective parameters, in the order of the SQL; those of an IN without theirs."""
     given = {**(cache_key.params or {}), **(params or {})}
     try:
-        values = compiled.construct_params(
+        # The compiled statement is that of the first one with this structure, and so are the values
+        # in it. What counts are this statement's: they take the places of those in the first.
+        values = structure.compiled.construct_params(
             given or None, extracted_parameters=cache_key.bindparams, escape_names=False
         )
     except SQLAlchemyError as error:
         raise NotCacheable(str(error).partition(" (Background")[0]) from None
-    for parameter, name in compiled.bind_names.items():
-        if parameter.expanding:
-            values[name] = sorted({encode(value) for value in values[name]})
+    for name in structure.sets:
+        values[name] = sorted({encode(value) for value in values[name]})
+    for name in structure.moments:
+        if isinstance(values[name], str):
+            raise NotCacheable("a text in place of a date or time may say 'now'")
     return list(values.values())
 
 
@@ -185,6 +277,8 @@ def _stable(part: Any) -> Any:
         return ["mapping", sorted(([str(key), _stable(value)] for key, value in part.items()))]
     if isinstance(part, Table):
         columns = [[_stable(column.name), repr(column.type)] for column in part.columns]
+        if " at 0x" in str(columns):
+            raise NotCacheable(f"a type of {part.fullname} has no name in other processes")
         return ["table", _stable(part.fullname), columns]
     if isinstance(part, Mapper):
         return ["mapper", *_stable(part.class_)]
@@ -203,15 +297,18 @@ def _stable(part: Any) -> Any:
     return part
 
 
-def _loaded_apart(statement: Any) -> set[Mapper[Any]]:
-    """Return what loader options and eager relationships load, with statements of their own too."""
-    waiting: set[Mapper[Any]] = {
-        each.mapper
+def _loaded_apart(statement: Any) -> list[Any]:
+    """Return what loader options and eager relationships read, with statements of their own too."""
+    paths = [
+        each
         for option in getattr(statement, "_with_options", ())
-        for element in getattr(option, "context", ())
+        for element in option.context
         for each in element.path
-        if hasattr(each, "mapper")
+    ]
+    relations: set[RelationshipProperty[Any]] = {
+        each for each in paths if isinstance(each, RelationshipProperty)
     }
+    waiting: set[Mapper[Any]] = {each.mapper for each in paths if hasattr(each, "mapper")}
     for described in getattr(statement, "column_descriptions", ()):
         entity = described.get("entity")
         if entity is not None and described["expr"] is entity:
@@ -219,6 +316,11 @@ def _loaded_apart(statement: Any) -> set[Mapper[Any]]:
     loaded: set[Mapper[Any]] = set()
     while waiting:
         loaded.add(mapper := waiting.pop())
-        eager = {each.mapper for each in mapper.relationships if each.lazy in EAGER}
-        waiting |= eager - loaded
-    return loaded
+        eager = {each for each in mapper.relationships if each.lazy in EAGER}
+        relations |= eager
+        # Rows of a subclass may come with a statement of their own.
+        waiting |= {*mapper.self_and_descendants, *(each.mapper for each in eager)} - loaded
+    clauses: list[Any] = [table for mapper in loaded for table in mapper.tables]
+    for relation in relations:
+        clauses += [relation.primaryjoin, relation.secondary]
+    return [clause for clause in clauses if clause is not None]

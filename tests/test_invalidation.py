@@ -1,0 +1,213 @@
+"""Four ways to remove a tag's entries, what others wait for, and what workers are told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+import redis
+
+import labkit
+from labkit import Lab, LabError
+from labkit.cache import invalidation, local
+from labkit.cache.bystander import waits_during
+from labkit.cache.invalidation import STRATEGIES, cost, fill, set_of
+from labkit.cache.local import CarefulLocalCache, LocalCache, disconnect, local_workers
+from labkit.shop import User, db
+from tests.helpers import end, is_running, start_python, wait_until
+
+WAYS = pytest.mark.parametrize("invalidate", STRATEGIES.values(), ids=STRATEGIES)
+
+
+@pytest.fixture(scope="module", params=["server", "wheel", "fake"])
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
+        try:
+            started = labkit.start(request.param, users=50, orders=100)
+        except LabError as error:
+            pytest.skip(str(error).splitlines()[0])
+        with started:
+            yield started
+
+
+@pytest.fixture
+def client(lab: Lab) -> redis.Redis:
+    lab.redis.flushdb()
+    return lab.redis
+
+
+@pytest.fixture
+def shared(lab: Lab) -> Lab:
+    """A lab whose Redis other processes can reach."""
+    if not lab.server.is_real:
+        pytest.skip("fakeredis lives in one process")
+    lab.redis.flushdb()
+    return lab
+
+
+# The four ways.
+
+
+@pytest.mark.parametrize("count", [1, 999, 1000, 1001, 51_000])
+def test_fill_stores_as_many_as_it_is_told_and_names_them_in_the_set(client, count):
+    fill(client, count, "tag", b"value")
+
+    assert client.scard(set_of("tag")) == count
+    assert client.dbsize() == count + 1
+    assert client.get("tag:0000") == b"value"
+
+
+@WAYS
+@pytest.mark.parametrize("count", [0, 1, 1000, 2500])
+def test_each_way_removes_the_tag_and_nothing_else(client, invalidate, count):
+    client.mset({"tags:1": "x", "session:1": "x"})
+    fill(client, 10, "other")
+    if count:
+        fill(client, count, "tag")
+
+    assert invalidate(client, "tag") == count
+    assert client.keys("tag:*") == []
+    assert client.dbsize() - client.exists(set_of("tag")) == 2 + 11
+
+
+def test_what_is_stored_during_the_removal_of_a_set_stays(client):
+    fill(client, 10, "tag")
+    unlink = client.unlink
+
+    def store_first(*keys: Any) -> Any:
+        client.set("tag:new", "x")
+        client.sadd(set_of("tag"), "tag:new")
+        return unlink(*keys)
+
+    client.unlink = store_first
+    try:
+        assert invalidation.set_of_keys(client, "tag") == 10
+    finally:
+        del client.unlink
+    assert client.smembers(set_of("tag")) == {b"tag:new"}
+
+
+def test_a_cost_is_refused_where_not_all_was_removed(client):
+    with pytest.raises(RuntimeError, match="0 of 5 entries"):
+        cost(client, lambda client, tag: 0, 5)
+
+
+# The others.
+
+
+def test_another_client_waits_for_the_end_of_a_script(shared):
+    busy = "for i = 1, 2000000 do redis.call('PING') end"
+    took = []
+
+    def work() -> None:
+        began = time.perf_counter()
+        shared.redis.eval(busy, 0)
+        took.append(1000 * (time.perf_counter() - began))
+
+    waits = waits_during(shared, work)
+
+    assert waits == sorted(waits)
+    assert waits[-1] > took[0] / 2
+
+
+def test_a_simulated_redis_has_no_other_client(tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_DATA", str(tmp_path))
+    with labkit.start("fake", users=5, orders=5) as simulated:
+        with pytest.raises(LabError):
+            waits_during(simulated, lambda: None)
+        with pytest.raises(LabError), local_workers(simulated, 1, 1, False):
+            pass
+
+
+# Workers' own caches.
+
+
+def rename(lab: Lab, name: str) -> None:
+    with lab.app.app_context(), db.engine.begin() as connection:
+        connection.execute(db.update(User).filter_by(id=7).values(name=name))
+
+
+def publish(lab: Lab) -> Any:
+    heard = lab.redis.publish(local.CHANNEL, "user:7")
+    lab.redis.ping()  # answered after the messages have been written to all who listen
+    return heard
+
+
+@pytest.mark.parametrize(("careful", "after_the_cut"), [(False, "Kim Park"), (True, "Kim Ray")])
+def test_a_message_that_was_lost_leaves_an_old_name_unless_one_is_careful(
+    shared, careful, after_the_cut
+):
+    with local_workers(shared, 3, user=7, careful=careful) as workers:
+
+        def names() -> list[str]:
+            return [worker.ask("name?") for worker in workers.values()]
+
+        rename(shared, "Kim Lee")
+        assert names() == ["Kim Lee"] * 3
+        assert names() == ["Kim Lee"] * 3
+        rename(shared, "Kim Park")
+        assert names() == ["Kim Lee"] * 3
+        assert publish(shared) == 3
+        assert names() == ["Kim Park"] * 3
+        assert names() == ["Kim Park"] * 3
+        disconnect(shared.redis, "worker-2")
+        rename(shared, "Kim Ray")
+        assert publish(shared) == 2
+        assert names() == ["Kim Ray", after_the_cut, "Kim Ray"]
+        assert names() == ["Kim Ray", after_the_cut, "Kim Ray"]
+        rename(shared, "Kim Noon")
+        assert publish(shared) == 3
+        assert names() == ["Kim Noon"] * 3
+
+
+@pytest.mark.parametrize("kind", [LocalCache, CarefulLocalCache])
+def test_a_local_cache_loads_once_until_it_is_told(client, kind):
+    cache, loads = kind(client), iter(range(100))
+
+    def load() -> int:
+        return next(loads)
+
+    assert wait_until(lambda: cache.get("entry", load) == cache.get("entry", load))
+    kept = cache.get("entry", load)
+    client.publish(local.CHANNEL, "another")
+    client.ping()
+    assert cache.get("entry", load) == kept
+    client.publish(local.CHANNEL, "entry")
+    assert wait_until(lambda: cache.get("entry", load) == kept + 1)
+
+
+@pytest.mark.parametrize("code", [
+    "from labkit.cache.local import local_workers\n"
+    "with local_workers(lab, 1, 1, False) as workers:\n"
+    "    print('pid', workers['worker-1'].pid, workers['worker-1'].ask('name?'), flush=True)\n"
+    "    time.sleep(600)\n",
+    "from labkit.cache import bystander\n"
+    "from labkit.cache.processes import worker\n"
+    "with worker(bystander.MODULE, {'redis': lab.redis_url}) as other:\n"
+    "    print('pid', other.pid, other.said(), flush=True)\n"
+    "    time.sleep(600)\n",
+], ids=["worker", "bystander"])  # fmt: skip
+def test_a_killed_kernel_leaves_no_process(shared, tmp_path, code):
+    start = f"import labkit, time\nlab = labkit.start({shared.server.kind!r}, users=5, orders=5)\n"
+    kernel = start_python(start + code, LABKIT_DATA=str(tmp_path))
+    try:
+        assert kernel.stdout is not None
+        pid = next(int(line.split()[1]) for line in kernel.stdout if line.startswith("pid"))
+        assert is_running(pid)
+        kernel.kill()
+        assert wait_until(lambda: not is_running(pid))
+    finally:
+        end(kernel)
+
+
+def test_processes_are_gone_after_their_block(shared):
+    before = set(psutil.Process().children())
+    waits_during(shared, lambda: None)
+    with local_workers(shared, 2, user=7, careful=False) as workers:
+        assert all(is_running(worker.pid) for worker in workers.values())
+
+    assert set(psutil.Process().children()) <= before

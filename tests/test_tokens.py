@@ -1,0 +1,166 @@
+"""Tokens in values: no entry of an invalidated tag counts, whatever happens in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from labkit import LabError
+from labkit.cache import tokens
+from labkit.lessons.exercises import Outcome, judge
+from labkit.servers import Keeper, spare_cluster, start_redis
+
+TAGS = ["users", "orders", "lines"]
+
+
+@pytest.fixture(scope="module", params=["server", "wheel", "fake"])
+def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
+    keeper = Keeper()
+    try:
+        try:
+            server = start_redis(request.param, keeper)
+        except LabError as error:
+            pytest.skip(str(error).splitlines()[0])
+        with server.connect() as client:
+            yield client
+    finally:
+        keeper.close()
+
+
+@pytest.fixture(autouse=True)
+def empty(client: redis.Redis) -> None:
+    client.flushdb()
+
+
+def ask(client: redis.Redis, key: str, answer: bytes, *tags: str) -> bytes:
+    """Cache-aside: what is cached, or else this answer, which is then cached."""
+    found = tokens.lookup(client, key, *tags)
+    if found.value is not None:
+        return found.value
+    assert tokens.fill(client, key, answer, 60, found, *tags)
+    return answer
+
+
+def test_an_entry_is_found_until_one_of_its_tags_is_invalidated(client):
+    assert ask(client, "report", b"1", "users", "orders") == b"1"
+    tokens.invalidate(client, "lines")
+    assert ask(client, "report", b"2", "users", "orders") == b"1"
+    for number, tag in enumerate(["users", "orders"]):
+        tokens.invalidate(client, tag)
+        assert ask(client, "report", b"%d" % (3 + number), "users", "orders") == b"%d" % (
+            3 + number
+        )
+
+
+@pytest.mark.parametrize("value", [b"", b"\n", b"x\ny", bytes(range(256))])
+def test_any_value_comes_back(client, value):
+    ask(client, "entry", value, "users")
+
+    assert tokens.lookup(client, "entry", "users").value == value
+
+
+def test_an_entry_without_tags_counts_until_its_ttl_ends(client):
+    assert ask(client, "entry", b"1") == b"1"
+    assert ask(client, "entry", b"2") == b"1"
+    assert 0 < client.ttl("entry") <= 60
+
+
+def test_a_fill_with_a_look_from_before_an_invalidation_stores_nothing(client):
+    found = tokens.lookup(client, "entry", "users", "orders")
+    tokens.invalidate(client, "orders")
+
+    assert not tokens.fill(client, "entry", b"old", 60, found, "users", "orders")
+    assert client.exists("entry") == 0
+
+
+def test_a_fill_after_the_tokens_were_evicted_stores_nothing(client):
+    found = tokens.lookup(client, "entry", "users")
+    client.delete("token:users")
+
+    assert not tokens.fill(client, "entry", b"old", 60, found, "users")
+
+
+def test_an_entry_does_not_come_back_when_its_token_is_evicted(client):
+    ask(client, "entry", b"old", "users")
+    tokens.invalidate(client, "users")
+    client.delete("token:users")
+
+    assert tokens.lookup(client, "entry", "users").value is None
+
+
+def test_without_tags_nothing_is_sent(client):
+    tokens.invalidate(client)
+
+    assert client.dbsize() == 0
+
+
+def test_tokens_are_never_used_twice():
+    assert len({tokens.new_token() for _ in range(10_000)}) == 10_000
+
+
+ACTIONS = st.one_of(
+    st.tuples(st.just("ask"), st.sampled_from("abc"), st.none()),
+    st.tuples(st.just("look"), st.sampled_from("abc"), st.none()),
+    st.tuples(st.just("fill"), st.none(), st.integers(0, 5)),
+    st.tuples(st.just("write"), st.sampled_from(TAGS), st.none()),
+    st.tuples(
+        st.just("evict"), st.sampled_from(["token:users", "token:orders", "a", "b"]), st.none()
+    ),
+)
+DEPENDS = {"a": ["users"], "b": ["users", "orders"], "c": ["lines", "orders"]}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@given(st.lists(ACTIONS, max_size=25))
+def test_against_a_model_no_read_is_stale(client, actions):
+    """Rows are counters. A fill may come long after its look, its rows are those of the look."""
+    client.flushdb()
+    rows = dict.fromkeys(TAGS, 0)
+    looks: list[Any] = []
+
+    def truth(key: str) -> bytes:
+        return repr([rows[tag] for tag in DEPENDS[key]]).encode()
+
+    for action, name, number in actions:
+        if action == "write":
+            rows[name] += 1
+            tokens.invalidate(client, name)
+        elif action == "evict":
+            client.delete(name)
+        elif action == "ask":
+            assert ask(client, name, truth(name), *DEPENDS[name]) == truth(name)
+        elif action == "look":
+            looks.append((name, tokens.lookup(client, name, *DEPENDS[name]), truth(name)))
+        elif looks:
+            name, found, answer = looks[number % len(looks)]
+            tokens.fill(client, name, answer, 60, found, *DEPENDS[name])
+
+
+def test_in_a_cluster_a_hash_tag_keeps_entry_and_tokens_together():
+    keeper = Keeper()
+    try:
+        try:
+            cluster_of = spare_cluster(start_redis("auto", keeper))
+            with cluster_of as cluster:
+                assert ask(cluster, "{shop}:report", b"1", "{shop}:users") == b"1"  # type: ignore[arg-type]
+                assert ask(cluster, "{shop}:report", b"2", "{shop}:users") == b"1"  # type: ignore[arg-type]
+                tokens.invalidate(cluster, "{shop}:users", "{shop}:orders")  # type: ignore[arg-type]
+                assert ask(cluster, "{shop}:report", b"2", "{shop}:users") == b"2"  # type: ignore[arg-type]
+        except LabError as error:
+            pytest.skip(str(error).splitlines()[0])
+    finally:
+        keeper.close()
+
+
+def test_labkits_own_passes_as_an_answer_to_the_exercise():
+    assert judge("09.2", tokens.invalidate)[0] is Outcome.RIGHT
+
+
+@pytest.mark.parametrize("order", ["R1 R2 W1 ~ W2 R3", "R1 R2 R3 W1 ~ W2"])
+def test_every_order_that_brings_it_back_is_right(order):
+    assert judge("09.1", order)[0] is Outcome.RIGHT
