@@ -66,6 +66,13 @@ def mutations() -> Iterator[Mutation]:
             yield Mutation(lesson, *row)
 
 
+def _reader(script: str) -> str:
+    """Return the module beside a Lua script that reads it."""
+    path = ROOT / script
+    [module] = [each for each in path.parent.glob("*.py") if f'"{path.name}"' in each.read_text()]
+    return str(module.relative_to(ROOT))
+
+
 def files_that_test(mutation: Mutation) -> list[str]:
     """Return the test files and notebooks that use the file of a mutation, quickest first."""
     notebooks = [f"notebooks/{path.name}" for path in _notebooks(mutation.lesson)]
@@ -73,7 +80,10 @@ def files_that_test(mutation: Mutation) -> list[str]:
         return [mutation.file]
     if mutation.file.startswith("labkit/lessons/"):
         return ["tests/test_answers.py", *notebooks]
-    package, _, module = mutation.file.removesuffix(".py").replace("/", ".").rpartition(".")
+    file = mutation.file
+    if file.endswith(".lua"):
+        file = _reader(file)
+    package, _, module = file.removesuffix(".py").replace("/", ".").rpartition(".")
     imports = re.compile(rf"{re.escape(package)}(\.| import .*?\b){module}")
     users = [
         f"tests/{path.name}"

@@ -1,7 +1,8 @@
-"""What several test files need: waiting with a deadline, and looking at processes."""
+"""What several test files need: waiting with a deadline, looking at processes and notebooks."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import os
 import signal
@@ -11,7 +12,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import nbformat
 import psutil  # type: ignore[import-untyped]
 
 REPOSITORY = Path(__file__).parents[1]
@@ -75,3 +78,41 @@ def end(process: subprocess.Popen[str]) -> None:
         assert pipe is not None
         with contextlib.suppress(BrokenPipeError):
             pipe.close()
+
+
+def defined_in_notebook(name: str) -> dict[str, ast.stmt]:
+    """Return what a notebook defines at its top level, by name."""
+    cells = nbformat.read(REPOSITORY / "notebooks" / f"{name}.ipynb", as_version=4).cells
+    return defined("\n".join(cell.source for cell in cells if cell.cell_type == "code"))
+
+
+def defined(code: str) -> dict[str, ast.stmt]:
+    """Return what code defines at its top level, by name, without type hints and docstrings."""
+    names: dict[str, ast.stmt] = {}
+    for node in _Plain().visit(ast.parse(code)).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names[node.name] = node
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            names[node.targets[0].id] = node
+    return names
+
+
+class _Plain(ast.NodeTransformer):
+    """Takes away what a notebook does without: type hints and docstrings."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        node.returns = None
+        for argument in node.args.args:
+            argument.annotation = None
+        self.visit_ClassDef(node)
+        return node
+
+    def visit_ClassDef(self, node: Any) -> Any:
+        if ast.get_docstring(node):
+            del node.body[0]
+        self.generic_visit(node)
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.Assign:
+        assert node.value is not None
+        return ast.Assign([node.target], node.value, lineno=node.lineno)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
@@ -17,7 +19,14 @@ from labkit.cache.bystander import waits_during
 from labkit.cache.invalidation import STRATEGIES, cost, fill, set_of
 from labkit.cache.local import CarefulLocalCache, LocalCache, disconnect, local_workers
 from labkit.shop import User, db
-from tests.helpers import end, is_running, start_python, wait_until
+from tests.helpers import (
+    defined,
+    defined_in_notebook,
+    end,
+    is_running,
+    start_python,
+    wait_until,
+)
 
 WAYS = pytest.mark.parametrize("invalidate", STRATEGIES.values(), ids=STRATEGIES)
 
@@ -211,3 +220,12 @@ def test_processes_are_gone_after_their_block(shared):
         assert all(is_running(worker.pid) for worker in workers.values())
 
     assert set(psutil.Process().children()) <= before
+
+
+@pytest.mark.parametrize("name", ["LocalCache", "CarefulLocalCache"])
+def test_the_notebooks_code_is_labkits(name):
+    ours = ast.unparse(defined(Path(local.__file__).read_text())[name])
+    theirs = ast.unparse(defined_in_notebook("08_lua_invalidation")[name])
+
+    ours = ours.replace("    assert self.messages.connection is not None\n    ", "")
+    assert theirs.replace("'invalidate'", "CHANNEL") == ours

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import psutil  # type: ignore[import-untyped]
 import pytest
 import redis
@@ -23,9 +22,15 @@ from labkit.cache import crowd, loading
 from labkit.cache.crowd import Gate, crashed_holder, stampede
 from labkit.cache.loading import SingleFlight, fetch_with_lease
 from labkit.lessons.exercises import Outcome, judge
-from tests.helpers import end, is_running, start_python, wait_until
+from tests.helpers import (
+    defined,
+    defined_in_notebook,
+    end,
+    is_running,
+    start_python,
+    wait_until,
+)
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "05_races.ipynb"
 CALLERS = 20
 LONG_LEASE = 60_000  # milliseconds: a test that waits for it has failed
 
@@ -298,41 +303,7 @@ def test_a_killed_kernel_leaves_no_crowd(lab, tmp_path):
 
 @pytest.fixture(scope="module")
 def lesson() -> dict[str, ast.stmt]:
-    """What the notebook defines at its top level, by name."""
-    cells = nbformat.read(NOTEBOOK, as_version=4).cells
-    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
-    return defined(code)
-
-
-def defined(code: str) -> dict[str, ast.stmt]:
-    names: dict[str, ast.stmt] = {}
-    for node in Plain().visit(ast.parse(code)).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names[node.name] = node
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            names[node.targets[0].id] = node
-    return names
-
-
-class Plain(ast.NodeTransformer):
-    """Takes away what a notebook does without: type hints and docstrings."""
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
-        node.returns = None
-        for argument in node.args.args:
-            argument.annotation = None
-        self.visit_ClassDef(node)
-        return node
-
-    def visit_ClassDef(self, node: Any) -> Any:
-        if ast.get_docstring(node):
-            del node.body[0]
-        self.generic_visit(node)
-        return node
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.Assign:
-        assert node.value is not None
-        return ast.Assign([node.target], node.value, lineno=node.lineno)
+    return defined_in_notebook("05_races")
 
 
 @pytest.mark.parametrize("name", ["SingleFlight", "fetch_with_lease", "RELEASE", "WAIT"])

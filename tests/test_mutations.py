@@ -15,7 +15,7 @@ import pytest
 from scripts.mutations import ROOT, Mutation, files_that_test, first_failure, mutations
 
 ALL = list(mutations())
-LESSONS = ["03", "04", "05", "06", "07"]
+LESSONS = ["03", "04", "05", "06", "07", "08", "09", "10"]
 
 
 def code(text: str, file: str) -> str:
@@ -47,7 +47,10 @@ def test_a_mutation_changes_code_that_is_there_into_code_that_runs(tmp_path, mut
     fixed = code(mutation.apply(tmp_path), mutation.file)
     broken = code(path.read_text(), mutation.file)
 
-    assert ast.dump(ast.parse(broken)) != ast.dump(ast.parse(fixed))
+    if mutation.file.endswith(".lua"):
+        assert broken != fixed
+    else:
+        assert ast.dump(ast.parse(broken)) != ast.dump(ast.parse(fixed))
 
 
 @pytest.mark.parametrize("text", ["nothing of it", "twice twice"])

@@ -31,7 +31,7 @@ for thousand = ARGV[2], ARGV[3] do
         keys[i], entries[2 * i - 1], entries[2 * i] = key, key, ARGV[5]
     end
     redis.call('MSET', unpack(entries))
-    redis.call('SADD', KEYS[1], unpack(keys))
+    if ARGV[6] == 'in a SET' then redis.call('SADD', KEYS[1], unpack(keys)) end
 end
 """
 
@@ -44,15 +44,19 @@ return #keys
 """
 
 
-def fill(client: redis.Redis, count: int, tag: str, value: bytes = b"x") -> None:
-    """Store `count` entries of a tag, `tag:0000` and so on, and their keys in its SET.
+def fill(
+    client: redis.Redis, count: int, tag: str, value: bytes = b"x", in_a_set: bool = True
+) -> None:
+    """Store `count` entries of a tag, `tag:0000` and so on, and their keys in the tag's SET.
 
     They are made inside the server. On a cluster this would not do: it does not declare its keys.
     """
     thousands = math.ceil(count / 1000)
     for first in range(0, thousands, FILL_BATCH):
         last = min(first + FILL_BATCH, thousands) - 1
-        client.eval(FILL, 1, set_of(tag), tag, first, last, count, value)
+        client.eval(
+            FILL, 1, set_of(tag), tag, first, last, count, value, "in a SET" if in_a_set else ""
+        )
 
 
 def set_of(tag: str) -> str:
@@ -121,7 +125,7 @@ def cost(
     seconds = []
     for _ in range(repeats):
         client.flushdb()
-        fill(client, count, "tag")
+        fill(client, count, "tag", in_a_set=invalidate is set_of_keys)
         started = time.perf_counter()
         removed = invalidate(client, "tag")
         seconds.append(time.perf_counter() - started)

@@ -23,6 +23,7 @@ from labkit.lab import Lab
 
 MODULE = "labkit.cache.local"
 CHANNEL = "invalidate"
+GREETING_TIMEOUT = 30.0  # seconds that Redis has to confirm a subscription
 
 
 class LocalCache:
@@ -105,6 +106,15 @@ def disconnect(client: redis.Redis, name: str) -> None:
             client.client_kill_filter(_id=each["id"])
 
 
+def _wait_until_confirmed(cache: LocalCache) -> None:
+    """Return when Redis has said that it will send messages: from then on none is lost."""
+    if isinstance(cache, CarefulLocalCache):
+        while not cache.hears:
+            cache.read_messages()
+    else:
+        cache.messages.get_message(timeout=GREETING_TIMEOUT)
+
+
 def main() -> None:
     """Be a worker: for each line, print the name of a user, out of its own cache."""
     task = read_task()
@@ -112,6 +122,7 @@ def main() -> None:
     client = redis.Redis.from_url(task["redis"], client_name=task["name"], retry=retry)
     engine = create_engine(task["database"])
     cache = (CarefulLocalCache if task["careful"] else LocalCache)(client)
+    _wait_until_confirmed(cache)
 
     def load() -> str:
         with engine.connect() as connection:

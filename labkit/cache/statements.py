@@ -34,7 +34,8 @@ from sqlalchemy import (
     inspect,
 )
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Load, Mapper, RelationshipProperty
+from sqlalchemy.orm import Mapper, RelationshipProperty
+from sqlalchemy.orm.strategy_options import _AbstractLoad
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import Cast, ColumnClause, TextClause
 from sqlalchemy.sql.functions import FunctionElement
@@ -71,12 +72,14 @@ class _Structure:
         digest: of what it says, the same in every process.
         sets: names of parameters of IN, whose order does not count.
         moments: names of parameters that are dates or times.
+        tables: names of the tables that it reads.
     """
 
     compiled: Any
     digest: bytes
     sets: frozenset[str]
     moments: frozenset[str]
+    tables: frozenset[str]
 
 
 _structures: dict[Any, _Structure] = {}
@@ -137,13 +140,7 @@ def tables_read(
     Raises:
         NotCacheable: as `statement_key` does.
     """
-    compiled = _structure(statement, _cache_key(statement), dialect, frozenset(pure)).compiled
-    return {
-        table.name
-        for clause in (*_elements(compiled), *_loaded_apart(statement))
-        for table in visitors.iterate(clause)
-        if isinstance(table, TableClause)
-    }
+    return set(_structure(statement, _cache_key(statement), dialect, frozenset(pure)).tables)
 
 
 def _cache_key(statement: Any) -> Any:
@@ -181,7 +178,8 @@ def _read(
     except SQLAlchemyError as error:
         raise NotCacheable(f"it cannot be compiled: {error}") from None
     in_sets = set()
-    for element in _elements(compiled):
+    clauses = [*_elements(compiled), *_loaded_apart(statement)]
+    for element in clauses:
         _refuse(element, pure)
         if getattr(element, "operator", None) in (in_op, not_in_op):
             in_sets.add(getattr(element.right, "key", None))
@@ -192,6 +190,7 @@ def _read(
         hashlib.blake2b(encode(parts)).digest(),
         frozenset(name for each, name in names if each.expanding and each.key in in_sets),
         frozenset(name for each, name in names if isinstance(each.type, MOMENTS)),
+        frozenset(each.name for each in clauses if isinstance(each, TableClause)),
     )
 
 
@@ -210,10 +209,19 @@ def _refuse_options(statement: SelectBase) -> None:
     """
     for part in visitors.iterate(cast(Any, statement)):
         for option in getattr(part, "_with_options", ()):
-            if not isinstance(option, Load):
+            if not isinstance(option, _AbstractLoad):
                 raise NotCacheable(f"a {type(option).__name__} may change what is read")
-            if any(getattr(each, "_extra_criteria", ()) for each in option.context):
+            choices: list[Any] = [option, *getattr(option, "context", ())]
+            if any(getattr(each, "_extra_criteria", ()) for each in choices):
                 raise NotCacheable("criteria in a loader option go into another statement")
+            if any(map(_loads_all, choices)):
+                raise NotCacheable("an option for all relationships does not say what is read")
+
+
+def _loads_all(choice: Any) -> bool:
+    """Whether it is a loader option such as `selectinload("*")`; `raiseload("*")` loads nothing."""
+    lazy = dict(getattr(choice, "strategy", None) or ()).get("lazy")
+    return lazy in EAGER and any(isinstance(each, str) for each in choice.path)
 
 
 def _refuse(element: Any, pure: Collection[str]) -> None:
@@ -253,14 +261,17 @@ def _refuse_function(element: Any, pure: Collection[str]) -> None:
 def _values(structure: _Structure, cache_key: Any, params: Mapping[str, Any] | None) -> list[Any]:
     """Return the effective parameters, in the order of the SQL; those of an IN without theirs."""
     given = {**(cache_key.params or {}), **(params or {})}
-    try:
-        # The compiled statement is that of the first one with this structure, and so are the values
-        # in it. What counts are this statement's: they take the places of those in the first.
-        values = structure.compiled.construct_params(
-            given or None, extracted_parameters=cache_key.bindparams, escape_names=False
-        )
-    except SQLAlchemyError as error:
-        raise NotCacheable(str(error).partition(" (Background")[0]) from None
+    for parameter in cache_key.bindparams:
+        if parameter.required and parameter.key not in given:
+            raise NotCacheable(f"a value is required for the parameter {parameter.key!r}")
+    # The remembered statement is the first one with this structure. Its own values, and whether it
+    # required any, must not count: this statement's take their places.
+    values: dict[str, Any] = structure.compiled.construct_params(
+        given or None,
+        extracted_parameters=cache_key.bindparams,
+        escape_names=False,
+        _check=False,
+    )
     for name in structure.sets:
         values[name] = sorted({encode(value) for value in values[name]})
     for name in structure.moments:
@@ -297,12 +308,12 @@ def _stable(part: Any) -> Any:
     return part
 
 
-def _loaded_apart(statement: Any) -> list[Any]:
-    """Return what loader options and eager relationships read, with statements of their own too."""
+def _loaded_apart(statement: Any) -> Iterator[Any]:
+    """Give every part of what loader options and eager relationships read, however they do it."""
     paths = [
         each
         for option in getattr(statement, "_with_options", ())
-        for element in option.context
+        for element in getattr(option, "context", ())
         for each in element.path
     ]
     relations: set[RelationshipProperty[Any]] = {
@@ -323,4 +334,6 @@ def _loaded_apart(statement: Any) -> list[Any]:
     clauses: list[Any] = [table for mapper in loaded for table in mapper.tables]
     for relation in relations:
         clauses += [relation.primaryjoin, relation.secondary]
-    return [clause for clause in clauses if clause is not None]
+    for clause in clauses:
+        if clause is not None:
+            yield from visitors.iterate(clause)
