@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import secrets
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from labkit import LabError
 from labkit.cache import tokens
 from labkit.lessons.exercises import Outcome, judge
 from labkit.servers import Keeper, spare_cluster, start_redis
+from tests.helpers import defined_in_notebook
 
 TAGS = ["users", "orders", "lines"]
 
@@ -93,6 +97,19 @@ def test_an_entry_does_not_come_back_when_its_token_is_evicted(client):
     assert tokens.lookup(client, "entry", "users").value is None
 
 
+def test_a_look_that_makes_a_token_leaves_the_other_tags_alone(client):
+    ask(client, "entry", b"1", "users")
+    tokens.lookup(client, "other", "users", "orders")
+
+    assert tokens.lookup(client, "entry", "users").value == b"1"
+
+
+def test_a_tagged_entry_has_its_ttl(client):
+    ask(client, "entry", b"1", "users")
+
+    assert 0 < client.ttl("entry") <= 60
+
+
 def test_without_tags_nothing_is_sent(client):
     tokens.invalidate(client)
 
@@ -155,6 +172,36 @@ def test_in_a_cluster_a_hash_tag_keeps_entry_and_tokens_together():
             pytest.skip(str(error).splitlines()[0])
     finally:
         keeper.close()
+
+
+@pytest.fixture
+def notebook(client: redis.Redis) -> dict[str, Any]:
+    """What lesson 09 writes out, made for this client."""
+    defined = defined_in_notebook("09_versioned_invalidation")
+    names = ["stamp_of", "lookup", "invalidate", "fill"]
+    namespace: dict[str, Any] = {"lab": SimpleNamespace(redis=client), "secrets": secrets}
+    namespace["fill_script"] = client.register_script(tokens.FILL)
+    exec("\n".join(ast.unparse(defined[name]) for name in names), namespace)
+    return namespace
+
+
+def test_the_notebooks_cache_and_labkits_are_one(client, notebook):
+    tags = ("users", "orders")
+    found = tokens.lookup(client, "a", *tags)
+    assert notebook["lookup"]("a", *tags) == (None, list(found.tokens))
+    assert tokens.fill(client, "a", b"1", 60, found, *tags)
+    assert notebook["lookup"]("a", *tags) == (b"1", list(found.tokens))
+
+    notebook["invalidate"]("orders")
+    answer, current = notebook["lookup"]("a", *tags)
+    assert (answer, tokens.lookup(client, "a", *tags).value) == (None, None)
+    assert not tokens.fill(client, "a", b"late", 60, found, *tags)
+    assert notebook["fill"]("a", b"2", 60, current, *tags) == 1
+    assert tokens.lookup(client, "a", *tags) == tokens.Lookup(b"2", tuple(current))
+
+    tokens.invalidate(client, "users")
+    assert notebook["fill"]("a", b"late", 60, current, *tags) == 0
+    assert notebook["lookup"]("a", *tags)[0] is None
 
 
 def test_labkits_own_passes_as_an_answer_to_the_exercise():

@@ -115,7 +115,7 @@ def _examine_tokens(
         seen.add(new)
 
 
-def invalidate(redis, *tags):  # type: ignore[no-untyped-def]  # shown as it stands
+def renew(redis, *tags):  # type: ignore[no-untyped-def]  # shown as it stands
     if tags:
         redis.mset({f"token:{tag}": secrets.token_hex(8) for tag in tags})
 
@@ -169,7 +169,7 @@ def _examine_fill(answer: Any) -> None:
             raise Wrong(f"the token was replaced meanwhile, and it returned {got!r}, not False.")
 
 
-def fill(redis, key, value, token_key, token):  # type: ignore[no-untyped-def]  # shown as it stands
+def store(redis, key, value, token_key, token):  # type: ignore[no-untyped-def]  # shown as it stands
     from redis import WatchError
 
     with redis.pipeline() as pipe:
@@ -198,17 +198,17 @@ EXERCISES = {
         solution="R1 R2 W1 ~ W2 R3",
     ),
     "09.2": Exercise(
-        ask="Write invalidate(redis, *tags): new tokens for all of them, with one command.",
+        ask="Write renew(redis, *tags): new tokens for all of them, with one command.",
         examine=_examine_invalidate,
         praise="one command, whatever the number of tags, and of entries.",
         hints=(
             "MSET sets several keys at once: redis.mset({key: value, ...}).",
             "secrets.token_hex(8) is a text of 64 random bits.",
         ),
-        solution=invalidate,
+        solution=renew,
     ),
     "09.3": Exercise(
-        ask="Write fill(redis, key, value, token_key, token) with WATCH.",
+        ask="Write store(redis, key, value, token_key, token) with WATCH.",
         examine=_examine_fill,
         praise="EXEC stores only if nobody has touched the token since the look.",
         hints=(
@@ -216,6 +216,6 @@ EXERCISES = {
             "After pipe.multi(), commands are queued until pipe.execute().",
             "redis.WatchError says that the token was touched. Then nothing was stored.",
         ),
-        solution=fill,
+        solution=store,
     ),
 }

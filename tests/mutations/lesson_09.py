@@ -38,7 +38,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "a fill that compares the first token only: Lua",
         FILL,
         "for i = 2, #KEYS do",
-        "for i = 2, 2 do",
+        "for i = 2, math.min(2, #KEYS) do",
     ),
     (
         "a fill that does not compare: Lua",
@@ -51,6 +51,36 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         FILL,
         "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])",
         "redis.call('SET', KEYS[1], ARGV[1])",
+    ),
+    (
+        "a counter in the story of the eviction",
+        NOTEBOOK,
+        r"""story(by_random, new_token_to_evict, \"token:users\")""",
+        r"""story(by_counter, count_up, \"version:users\")""",
+    ),
+    (
+        "a version in the key",
+        NOTEBOOK,
+        '    answer, current = lookup(f\\"users:{region}\\", \\"users\\")',
+        "    return by_version(region)",
+    ),
+    (
+        "no hash tag in a cluster",
+        NOTEBOOK,
+        r"""for prefix in (\"\", \"{shop}:\") if""",
+        r"""for prefix in (\"\", \"shop:\") if""",
+    ),
+    (
+        "a reader that replaces the tokens of others: labkit",
+        TOKENS,
+        "client.set(name, new_token(), nx=True)",
+        "client.set(name, new_token())",
+    ),
+    (
+        "a fill without what it was looked up with: labkit",
+        TOKENS,
+        "1000 * ttl, *found.tokens]",
+        "1000 * ttl, *client.mget(keys[1:])]",
     ),
     (
         "a token that is used again: labkit",
