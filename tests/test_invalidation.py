@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,22 @@ from tests.helpers import (
 WAYS = pytest.mark.parametrize("invalidate", STRATEGIES.values(), ids=STRATEGIES)
 
 
-@pytest.fixture(scope="module", params=["server", "wheel", "fake"])
-def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+@contextmanager
+def started(kind: str, folder: Path) -> Iterator[Lab]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
+        patch.setenv("LABKIT_DATA", str(folder))
         try:
-            started = labkit.start(request.param, users=50, orders=100)
+            lab = labkit.start(kind, users=50, orders=100)
         except LabError as error:
             pytest.skip(str(error).splitlines()[0])
-        with started:
-            yield started
+        with lab:
+            yield lab
+
+
+@pytest.fixture(scope="module", params=["server", "wheel", "fake"])
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with started(request.param, tmp_path_factory.mktemp("data")) as lab:
+        yield lab
 
 
 @pytest.fixture
@@ -49,13 +56,13 @@ def client(lab: Lab) -> redis.Redis:
     return lab.redis
 
 
-@pytest.fixture
-def shared(lab: Lab) -> Lab:
+@pytest.fixture(scope="module", params=["server", "wheel"])
+def shared(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Lab]:
     """A lab whose Redis other processes can reach."""
-    if not lab.server.is_real:
-        pytest.skip("fakeredis lives in one process")
-    lab.redis.flushdb()
-    return lab
+    with started(request.param, tmp_path_factory.mktemp("data")) as lab:
+        yield lab
 
 
 # The four ways.
