@@ -217,7 +217,7 @@ def invalidations() -> Iterator[Row]:
     few, many = 1_000, 1_000_000
     keeper = Keeper()
     try:
-        small, large = (start_redis("wheel", keeper).connect() for _ in range(2))
+        small, large = (start_redis("wheel", keeper).connect(socket_timeout=None) for _ in range(2))
         for name, invalidate in invalidation.STRATEGIES.items():
             least = invalidation.cost(small, invalidate, few, repeats=11)
             most = invalidation.cost(large, invalidate, many)
