@@ -16,7 +16,7 @@ import redis
 import labkit
 from labkit import Lab, LabError
 from labkit.cache import invalidation, local
-from labkit.cache.bystander import waits_during
+from labkit.cache.bystander import bystander
 from labkit.cache.invalidation import STRATEGIES, cost, fill, set_of
 from labkit.cache.local import CarefulLocalCache, LocalCache, disconnect, local_workers
 from labkit.shop import User, db
@@ -124,8 +124,11 @@ def test_another_client_waits_for_the_end_of_a_script(shared):
         shared.redis.eval(busy, 0)
         took.append(1000 * (time.perf_counter() - began))
 
-    waits = waits_during(shared, work)
+    with bystander(shared) as other:
+        alone = other.waits_during(lambda: time.sleep(0.05))
+        waits = other.waits_during(work)
 
+    assert len(alone) > 10
     assert waits == sorted(waits)
     assert waits[-1] > took[0] / 2
 
@@ -133,8 +136,8 @@ def test_another_client_waits_for_the_end_of_a_script(shared):
 def test_a_simulated_redis_has_no_other_client(tmp_path, monkeypatch):
     monkeypatch.setenv("LABKIT_DATA", str(tmp_path))
     with labkit.start("fake", users=5, orders=5) as simulated:
-        with pytest.raises(LabError):
-            waits_during(simulated, lambda: None)
+        with pytest.raises(LabError), bystander(simulated):
+            pass
         with pytest.raises(LabError), local_workers(simulated, 1, 1, False):
             pass
 
@@ -201,10 +204,10 @@ def test_a_local_cache_loads_once_until_it_is_told(client, kind):
     "with local_workers(lab, 1, 1, False) as workers:\n"
     "    print('pid', workers['worker-1'].pid, workers['worker-1'].ask('name?'), flush=True)\n"
     "    time.sleep(600)\n",
-    "from labkit.cache import bystander\n"
+    "from labkit.cache.bystander import MODULE\n"
     "from labkit.cache.processes import worker\n"
-    "with worker(bystander.MODULE, {'redis': lab.redis_url}) as other:\n"
-    "    print('pid', other.pid, other.said(), flush=True)\n"
+    "with worker(MODULE, {'redis': lab.redis_url}) as other:\n"
+    "    print('pid', other.pid, other.ask('measure'), flush=True)\n"
     "    time.sleep(600)\n",
 ], ids=["worker", "bystander"])  # fmt: skip
 def test_a_killed_kernel_leaves_no_process(shared, tmp_path, code):
@@ -222,7 +225,8 @@ def test_a_killed_kernel_leaves_no_process(shared, tmp_path, code):
 
 def test_processes_are_gone_after_their_block(shared):
     before = set(psutil.Process().children())
-    waits_during(shared, lambda: None)
+    with bystander(shared) as other:
+        other.waits_during(lambda: None)
     with local_workers(shared, 2, user=7, careful=False) as workers:
         assert all(is_running(worker.pid) for worker in workers.values())
 

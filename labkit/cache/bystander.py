@@ -10,56 +10,68 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import redis
 
-from labkit.cache.processes import read_task, worker
+from labkit.cache.processes import Worker, read_task, worker
 from labkit.lab import Lab
 
 MODULE = "labkit.cache.bystander"
 KEY = "bystander"
 
 
-def waits_during(lab: Lab, work: Callable[[], object]) -> list[float]:
-    """Return how long each GET of another client took while `work` ran, in milliseconds, sorted.
+class Bystander:
+    """The other client, seen from the process that has started it."""
+
+    def __init__(self, process: Worker) -> None:
+        self._process = process
+
+    def waits_during(self, work: Callable[[], object]) -> list[float]:
+        """Return how long each of its GETs took while `work` ran, in milliseconds, sorted."""
+        self._process.ask("measure")
+        work()
+        waits: list[float] = json.loads(self._process.ask("stop"))
+        return sorted(waits)
+
+
+@contextmanager
+def bystander(lab: Lab) -> Iterator[Bystander]:
+    """Start another client. It ends with the `with` block.
 
     Args:
         lab: its Redis must be a real one, as another process connects to it.
-        work: what to run in this process.
 
     Raises:
         LabError: the lab's Redis is simulated and cannot be shared.
     """
-    with worker(MODULE, {"redis": lab.redis_url}) as client:
-        client.said()  # it has connected, and begun
-        client.tell("measure")
-        work()
-        waits: list[float] = json.loads(client.ask("stop"))
-        return sorted(waits)
+    with worker(MODULE, {"redis": lab.redis_url}) as process:
+        yield Bystander(process)
 
 
 def main() -> None:
-    """GET one key again and again; from "measure" to "stop", note how long each took."""
+    """From each "measure" to the next "stop", GET a key again and again, and note the waits."""
     client = redis.Redis.from_url(read_task()["redis"])
-    client.get(KEY)
-    measure, stop = threading.Event(), threading.Event()
-    threading.Thread(target=_listen, args=(measure, stop), daemon=True).start()
-    print("begun", flush=True)
-    waits = []
+    lines = iter(sys.stdin.readline, "")
+    for _ in lines:
+        client.get(KEY)  # a server that cannot be reached ends this process here
+        waits: list[float] = []
+        stop = threading.Event()
+        reader = threading.Thread(target=_read, args=(client, waits, stop))
+        reader.start()
+        next(lines, None)  # told, or left alone by a parent that has ended
+        stop.set()
+        reader.join()
+        print(json.dumps(waits), flush=True)
+
+
+def _read(client: redis.Redis, waits: list[float], stop: threading.Event) -> None:
+    print("measuring", flush=True)
     while not stop.is_set():
         started = time.perf_counter()
         client.get(KEY)
-        if measure.is_set():  # also one that was under way when the work began
-            waits.append(1000 * (time.perf_counter() - started))
-    print(json.dumps(waits), flush=True)
-
-
-def _listen(measure: threading.Event, stop: threading.Event) -> None:
-    if sys.stdin.readline():
-        measure.set()
-        sys.stdin.readline()
-    stop.set()  # told, or left alone by a parent that has ended
+        waits.append(1000 * (time.perf_counter() - started))
 
 
 if __name__ == "__main__":
