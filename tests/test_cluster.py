@@ -158,23 +158,37 @@ def test_a_cluster_ends_with_a_killed_kernel(kind):
 
 @pytest.mark.parametrize("taken", [0, clusters.BUS], ids=["its port", "its bus port"])
 def test_a_port_that_somebody_took_meanwhile_is_given_up_for_another(kind, taken, monkeypatch):
+    rounds = [clusters._free_ports() for _ in range(2)]
     with socket.socket() as somebody:
-        somebody.bind(("127.0.0.1", clusters._free_pair() + taken))
+        somebody.bind(("127.0.0.1", rounds[0][1] + taken))
         somebody.listen()
-        port = somebody.getsockname()[1] - taken
-        pairs = [port, *(clusters._free_pair() for _ in range(3))]
-        monkeypatch.setattr(clusters, "_free_pair", lambda: pairs.pop(0))
+        monkeypatch.setattr(clusters, "_free_ports", lambda: rounds.pop(0))
+        second = rounds[1]
         with spare_cluster(server(kind)) as cluster:
-            assert port not in {node.port for node in cluster.get_nodes()}
-            assert len(cluster.get_nodes()) == 3
+            assert {node.port for node in cluster.get_nodes()} == {*second}
 
 
-def test_a_free_pair_has_both_ports_free():
-    for _ in range(100):
-        port = clusters._free_pair()
-        for number in (port, port + clusters.BUS):
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", number))
+def test_where_every_port_is_taken_the_message_says_so(kind, monkeypatch):
+    keepers = kept(monkeypatch)
+    with socket.socket() as somebody:
+        ports = clusters._free_ports()
+        somebody.bind(("127.0.0.1", ports[2]))
+        somebody.listen()
+        monkeypatch.setattr(clusters, "_free_ports", lambda: ports)
+        with pytest.raises(LabError, match="no free ports"), spare_cluster(server(kind)):
+            pass
+    assert len(keepers) == clusters.PORT_ATTEMPTS
+    assert not any(keeper.directory.exists() for keeper in keepers)
+
+
+def test_free_ports_are_three_pairs_that_are_free():
+    for _ in range(50):
+        ports = clusters._free_ports()
+        assert len({*ports, *(port + clusters.BUS for port in ports)}) == 6
+        for port in ports:
+            for number in (port, port + clusters.BUS):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", number))
 
 
 @pytest.mark.parametrize("unlimited", ["fake", "url", "docker"])
@@ -192,7 +206,8 @@ def test_where_the_labs_server_can_have_no_cluster_auto_chooses(unlimited, monke
     assert chosen == ["auto"]
 
 
-def test_nodes_that_never_meet_are_reported_and_ended(kind, monkeypatch):
+def kept(monkeypatch: pytest.MonkeyPatch) -> list[Keeper]:
+    """Return the keepers that clusters will make from now on."""
     keepers: list[Keeper] = []
 
     def keep() -> Keeper:
@@ -200,9 +215,20 @@ def test_nodes_that_never_meet_are_reported_and_ended(kind, monkeypatch):
         return keepers[-1]
 
     monkeypatch.setattr(clusters, "Keeper", keep)
+    return keepers
+
+
+def test_nodes_that_never_meet_are_reported_and_ended(kind, monkeypatch):
+    keepers = kept(monkeypatch)
     monkeypatch.setattr(clusters, "READY_TIMEOUT", 0.1)
-    monkeypatch.setattr(clusters, "_join", lambda nodes, ports: None)
 
     with pytest.raises(LabError, match="did not find each other"), spare_cluster(server(kind)):
         pass
     assert not keepers[0].directory.exists()
+
+
+def test_a_cluster_is_given_only_when_each_node_is_connected_to_all(cluster):
+    for node in each_node(cluster):
+        known = node.execute_command("CLUSTER NODES")
+        assert [each["connected"] for each in known.values()] == [True] * 3
+        assert clusters._has_joined(node)

@@ -3,6 +3,10 @@
 The nodes of a cluster send clients to each other by host and port, so they listen on loopback ports
 and ask for a random password. Their cluster bus, on ports of its own, knows no password: Redis only
 guards it by TLS. (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/)
+
+Each node starts with the file that it would write once all three have met. With CLUSTER MEET the
+last two would hear of each other by gossip, which names nodes at random: mostly within two seconds,
+and now and then not within ten.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +23,17 @@ import redis
 
 from labkit.errors import LabError
 from labkit.servers.keeper import Keeper
-from labkit.servers.redis import (
-    RedisServer,
-    choose_redis,
-    find_program,
-    free_port,
-    run_program,
-)
+from labkit.servers.redis import RedisServer, choose_redis, find_program, run_program
 
 MASTERS = 3
 SLOTS = 16_384
 BUS = 10_000  # a node's bus port is its port and this
-READY_TIMEOUT = 10.0  # seconds; three nodes take one or two to know each other
+READY_TIMEOUT = 10.0  # seconds; a master waits for two before it takes part
 PORT_ATTEMPTS = 5
+
+
+class PortTaken(LabError):
+    """Somebody listens on a port that was free a moment ago."""
 
 
 @contextmanager
@@ -51,86 +53,101 @@ def spare_cluster(server: RedisServer) -> Iterator[redis.RedisCluster]:
             "a cluster needs a Redis or Valkey program, and there is none here: fakeredis has no "
             "cluster.\nInstall redis-server, or use Linux or macOS, where the wheel has one."
         )
-    keeper = Keeper()
+    password = secrets.token_urlsafe(24)
+    keeper, ports = _start_nodes(find_program(kind), password)
     try:
-        password = secrets.token_urlsafe(24)
-        program = find_program(kind)
-        ports = [_start_node(program, number, password, keeper) for number in range(MASTERS)]
-        nodes: list[Any] = [redis.Redis("127.0.0.1", port, password=password) for port in ports]
-        _join(nodes, ports)
-        _wait_until_joined(nodes)
-        for node in nodes:
-            node.close()
+        _wait_until_joined(ports, password)
         with redis.RedisCluster("127.0.0.1", ports[0], password=password) as cluster:
             yield cluster
     finally:
         keeper.close()
 
 
-def _start_node(program: Path, number: int, password: str, keeper: Keeper) -> int:
-    """Start a node that knows no other yet, and return its port."""
-    for attempt in range(1, PORT_ATTEMPTS + 1):
-        port = _free_pair()
-        settings = ["bind 127.0.0.1", f"port {port}", "cluster-enabled yes"]
-        settings += [f"requirepass {password}", f"masterauth {password}"]
-        directory = keeper.directory / f"node-{number}-{attempt}"
-        url = f"redis://:{password}@127.0.0.1:{port}/0"
+def _start_nodes(program: Path, password: str) -> tuple[Keeper, list[int]]:
+    """Start three nodes that know each other; return what owns them, and their ports."""
+    for _ in range(PORT_ATTEMPTS):
+        keeper, ports = Keeper(), _free_ports()
         try:
-            run_program(program, directory, settings, url, keeper)
-        except LabError:
-            # Somebody may have taken one of the two ports since we looked: a room starts at once.
-            if attempt == PORT_ATTEMPTS or "Address already in use" not in _log(directory):
-                raise
+            for number, map_of_slots in enumerate(_maps_of_slots(ports)):
+                _start_node(program, number, ports[number], map_of_slots, password, keeper)
+        except PortTaken:  # a room starts at once
+            keeper.close()
+        except BaseException:
+            keeper.close()
+            raise
         else:
-            return port
-    raise AssertionError("unreachable")
+            return keeper, ports
+    raise LabError("no free ports were found for a cluster.\nStart again in a moment.")
 
 
-def _log(directory: Path) -> str:
-    log = directory / "log"
-    return log.read_text(errors="replace") if log.exists() else ""
+def _start_node(
+    program: Path, number: int, port: int, map_of_slots: str, password: str, keeper: Keeper
+) -> None:
+    nodes_file = keeper.directory / f"nodes-{number}.conf"
+    nodes_file.write_text(map_of_slots)
+    settings = ["bind 127.0.0.1", f"port {port}", "cluster-enabled yes"]
+    settings += [f'cluster-config-file "{nodes_file}"']
+    settings += [f"requirepass {password}", f"masterauth {password}"]
+    directory = keeper.directory / f"node-{number}"
+    url = f"redis://:{password}@127.0.0.1:{port}/0"
+    try:
+        run_program(program, directory, settings, url, keeper)
+    except LabError:
+        log = directory / "log"
+        if log.exists() and "Address already in use" in log.read_text(errors="replace"):
+            raise PortTaken from None
+        raise
 
 
-def _free_pair() -> int:
-    """Return a port that is free, as is the one for the bus beside it."""
-    while True:
-        port = free_port()
-        if port + BUS > 65_535:
-            continue
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port + BUS))
-            except OSError:
-                continue
-        return port
-
-
-def _join(nodes: list[Any], ports: list[int]) -> None:
-    """Give each node its third of the slots, and introduce the others to the first."""
+def _maps_of_slots(ports: list[int]) -> Iterator[str]:
+    """Give each node's file: who the nodes are, where, and which slots each has."""
     shares = [SLOTS * number // MASTERS for number in range(MASTERS + 1)]
-    for number, node in enumerate(nodes):
-        node.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
-        node.execute_command("CLUSTER ADDSLOTS", *range(shares[number], shares[number + 1]))
-    for port in ports[1:]:
-        nodes[0].execute_command("CLUSTER MEET", "127.0.0.1", port)
+    names = [secrets.token_hex(20) for _ in ports]
+    for myself in range(MASTERS):
+        lines = [f"vars currentEpoch {MASTERS} lastVoteEpoch 0"]
+        for number, (name, port) in enumerate(zip(names, ports, strict=True)):
+            flags = "myself,master" if number == myself else "master"
+            slots = f"{shares[number]}-{shares[number + 1] - 1}"
+            address = f"127.0.0.1:{port}@{port + BUS}"
+            lines.append(f"{name} {address} {flags} - 0 0 {number + 1} connected {slots}")
+        yield "\n".join(lines) + "\n"
 
 
-def _wait_until_joined(nodes: list[Any]) -> None:
+def _free_ports() -> list[int]:
+    """Return a port for each master that is free, as is the one for the bus beside it."""
+    found: list[int] = []
+    with ExitStack() as held:  # all are held until the last is found, so no two are the same
+        while len(found) < MASTERS:
+            probe, bus = (held.enter_context(socket.socket()) for _ in range(2))
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+            try:
+                bus.bind(("127.0.0.1", port + BUS))
+            except (OSError, OverflowError):  # taken, or above the highest port
+                continue
+            found.append(port)
+    return found
+
+
+def _wait_until_joined(ports: list[int], password: str) -> None:
     deadline = time.monotonic() + READY_TIMEOUT
-    while time.monotonic() < deadline:
-        if all(_knows_all(node) for node in nodes):
-            return
-        time.sleep(0.01)
-    raise LabError(
-        f"the cluster's nodes did not find each other within {READY_TIMEOUT:g} s.\n"
-        "Start again; if it stays so, the machine is too busy."
-    )
+    with ExitStack() as clients:
+        nodes: list[Any] = [
+            clients.enter_context(redis.Redis("127.0.0.1", port, password=password))
+            for port in ports
+        ]
+        while not all(map(_has_joined, nodes)):
+            if time.monotonic() > deadline:
+                raise LabError(
+                    f"the cluster's nodes did not find each other within {READY_TIMEOUT:g} s.\n"
+                    "Start again; if it stays so, the machine is too busy."
+                )
+            time.sleep(0.01)
 
 
-def _knows_all(node: Any) -> bool:
-    info = node.execute_command("CLUSTER INFO")
-    return (
-        info["cluster_state"] == "ok"
-        and int(info["cluster_known_nodes"]) == MASTERS
-        and int(info["cluster_slots_ok"]) == SLOTS
-    )
+def _has_joined(node: Any) -> bool:
+    """Whether a node serves clients, and is connected to all others."""
+    if node.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+        return False
+    known = node.execute_command("CLUSTER NODES").values()
+    return [each["connected"] for each in known] == [True] * MASTERS

@@ -188,7 +188,7 @@ def _start_program(kind: str, program: Path, keeper: Keeper) -> RedisServer:
         settings = ["port 0", f'unixsocket "{_quoted(socket_path)}"', "unixsocketperm 700"]
         url = f"unix://{quote(str(socket_path))}"
     else:
-        port, password = free_port(), secrets.token_urlsafe(24)
+        port, password = _free_port(), secrets.token_urlsafe(24)
         settings = ["bind 127.0.0.1", f"port {port}", f"requirepass {password}"]
         url = f"redis://:{password}@127.0.0.1:{port}/0"
     pid, info = run_program(program, directory, settings, url, keeper)
@@ -232,7 +232,7 @@ def _quoted(path: Path) -> str:
     return str(path).replace("\\", "\\\\").replace('"', '\\"')
 
 
-def free_port() -> int:
+def _free_port() -> int:
     """Return a loopback port that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
