@@ -92,7 +92,9 @@ def test_what_is_optional_may_be_missing(capsys, monkeypatch, tmp_path):
     assert found["wrk"].startswith("missing, optional: lesson 11 ")
     assert found["memcached"].startswith("missing, optional: lesson 12 ")
     assert found["Redis"].startswith("OK Valkey ")
-    assert "(wheel: no redis-server (version 7 or newer) or valkey-server on PATH)" in found["Redis"]
+    assert (
+        "(wheel: no redis-server (version 7 or newer) or valkey-server on PATH)" in found["Redis"]
+    )
 
 
 def test_fakeredis_is_said_not_to_be_redis(capsys, monkeypatch):

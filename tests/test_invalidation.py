@@ -107,6 +107,21 @@ def test_what_is_stored_during_the_removal_of_a_set_stays(client):
     assert client.smembers(set_of("tag")) == {b"tag:new"}
 
 
+def test_of_two_who_remove_one_tag_one_removes_it(client):
+    fill(client, 10, "tag")
+    rename = client.rename
+    others = []
+
+    def rename_second(*keys: Any) -> Any:
+        client.rename = rename
+        others.append(invalidation.set_of_keys(client, "tag"))
+        return rename(*keys)
+
+    client.rename = rename_second
+    assert invalidation.set_of_keys(client, "tag") == 0
+    assert others == [10]
+
+
 def test_a_cost_is_refused_where_not_all_was_removed(client):
     with pytest.raises(RuntimeError, match="0 of 5 entries"):
         cost(client, lambda client, tag: 0, 5)
@@ -131,6 +146,14 @@ def test_another_client_waits_for_the_end_of_a_script(shared):
     assert len(alone) > 10
     assert waits == sorted(waits)
     assert waits[-1] > took[0] / 2
+
+
+def test_another_client_that_loses_its_server_says_so(shared, tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_DATA", str(tmp_path))
+    with labkit.start(shared.server.kind, users=5, orders=5) as lab, bystander(lab) as other:
+        assert other.waits_during(lambda: time.sleep(0.01))
+        with pytest.raises(LabError, match="ended before its work"):
+            other.waits_during(lambda: lab.redis.shutdown(nosave=True, force=True))
 
 
 def test_a_simulated_redis_has_no_other_client(tmp_path, monkeypatch):
@@ -173,7 +196,7 @@ def test_a_message_that_was_lost_leaves_an_old_name_unless_one_is_careful(
         assert publish(shared) == 3
         assert names() == ["Kim Park"] * 3
         assert names() == ["Kim Park"] * 3
-        disconnect(shared.redis, "worker-2")
+        disconnect(shared.redis, workers["worker-2"])
         rename(shared, "Kim Ray")
         assert publish(shared) == 2
         assert names() == ["Kim Ray", after_the_cut, "Kim Ray"]
@@ -239,4 +262,4 @@ def test_the_notebooks_code_is_labkits(name):
     theirs = ast.unparse(defined_in_notebook("08_lua_invalidation")[name])
 
     ours = ours.replace("    assert self.messages.connection is not None\n    ", "")
-    assert theirs.replace("'invalidate'", "CHANNEL") == ours
+    assert theirs.replace("'shop:invalidate'", "CHANNEL") == ours

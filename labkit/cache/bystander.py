@@ -7,6 +7,7 @@ program, it is that process.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -29,11 +30,25 @@ class Bystander:
         self._process = process
 
     def waits_during(self, work: Callable[[], object]) -> list[float]:
-        """Return how long each of its GETs took while `work` ran, in milliseconds, sorted."""
+        """Return how long each of its GETs took, in milliseconds, sorted.
+
+        Those are counted that were under way at some moment while `work` ran.
+
+        Raises:
+            LabError: the other client has lost its server.
+        """
         self._process.ask("measure")
-        work()
-        waits: list[float] = json.loads(self._process.ask("stop"))
-        return sorted(waits)
+        began = time.monotonic()  # one clock for all processes of a machine
+        try:
+            work()
+        finally:
+            ended = time.monotonic()
+            gets: list[tuple[float, float]] = json.loads(self._process.ask("stop"))
+        return sorted(
+            1000 * (answered - asked)
+            for asked, answered in gets
+            if asked < ended and answered > began
+        )
 
 
 @contextmanager
@@ -51,27 +66,30 @@ def bystander(lab: Lab) -> Iterator[Bystander]:
 
 
 def main() -> None:
-    """From each "measure" to the next "stop", GET a key again and again, and note the waits."""
+    """From each "measure" to the next "stop", GET a key again and again, and note when."""
     client = redis.Redis.from_url(read_task()["redis"])
     lines = iter(sys.stdin.readline, "")
     for _ in lines:
         client.get(KEY)  # a server that cannot be reached ends this process here
-        waits: list[float] = []
+        gets: list[tuple[float, float]] = []
         stop = threading.Event()
-        reader = threading.Thread(target=_read, args=(client, waits, stop))
+        reader = threading.Thread(target=_read, args=(client, gets, stop))
         reader.start()
         next(lines, None)  # told, or left alone by a parent that has ended
         stop.set()
         reader.join()
-        print(json.dumps(waits), flush=True)
+        print(json.dumps(gets), flush=True)
 
 
-def _read(client: redis.Redis, waits: list[float], stop: threading.Event) -> None:
+def _read(client: redis.Redis, gets: list[tuple[float, float]], stop: threading.Event) -> None:
     print("measuring", flush=True)
     while not stop.is_set():
-        started = time.perf_counter()
-        client.get(KEY)
-        waits.append(1000 * (time.perf_counter() - started))
+        asked = time.monotonic()
+        try:
+            client.get(KEY)
+        except redis.RedisError:
+            os._exit(1)  # the whole process, so that nobody takes what there is for all
+        gets.append((asked, time.monotonic()))
 
 
 if __name__ == "__main__":

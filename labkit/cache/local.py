@@ -8,6 +8,7 @@ Run as a program, this is a worker with such a cache.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,7 +23,7 @@ from labkit.cache.processes import Worker, read_task, worker
 from labkit.lab import Lab
 
 MODULE = "labkit.cache.local"
-CHANNEL = "invalidate"
+CHANNEL = "shop:invalidate"  # a channel belongs to the whole server, whatever the database
 GREETING_TIMEOUT = 30.0  # seconds that Redis has to confirm a subscription
 
 
@@ -84,7 +85,7 @@ def local_workers(lab: Lab, count: int, user: int, careful: bool) -> Iterator[di
 
     Args:
         lab: its Redis must be a real one, as other processes connect to it.
-        count: how many. They are called "worker-1" and so on, in Redis' CLIENT LIST too.
+        count: how many. They are called "worker-1" and so on.
         user: the id of the user that they are asked for.
         careful: whether their caches are `CarefulLocalCache`s.
 
@@ -96,30 +97,37 @@ def local_workers(lab: Lab, count: int, user: int, careful: bool) -> Iterator[di
     task = {"redis": lab.redis_url, "database": database, "user": user, "careful": careful}
     names = [f"worker-{number}" for number in range(1, count + 1)]
     with ExitStack() as stack:
-        yield {name: stack.enter_context(worker(MODULE, task | {"name": name})) for name in names}
+        yield {name: stack.enter_context(worker(MODULE, task)) for name in names}
 
 
-def disconnect(client: redis.Redis, name: str) -> None:
-    """Have Redis end a worker's connection, as a failover or a timeout does."""
+def disconnect(client: redis.Redis, worker: Worker) -> None:
+    """Have Redis end a worker's connection (CLIENT KILL), as a failover or a timeout does."""
     for each in client.client_list():
-        if each["name"] == name:
+        if each["name"] == _client_name(worker.pid):
             client.client_kill_filter(_id=each["id"])
 
 
+def _client_name(pid: int) -> str:
+    return f"labkit-worker-{pid}"
+
+
 def _wait_until_confirmed(cache: LocalCache) -> None:
-    """Return when Redis has said that it will send messages: from then on none is lost."""
+    """Return when Redis has said that it will send messages: from then on none is lost.
+
+    Raises:
+        TimeoutError: it has not said so in time.
+    """
+    if cache.messages.get_message(timeout=GREETING_TIMEOUT) is None:
+        raise TimeoutError(f"Redis confirmed no subscription within {GREETING_TIMEOUT:g} s")
     if isinstance(cache, CarefulLocalCache):
-        while not cache.hears:
-            cache.read_messages()
-    else:
-        cache.messages.get_message(timeout=GREETING_TIMEOUT)
+        cache.hears = True
 
 
 def main() -> None:
     """Be a worker: for each line, print the name of a user, out of its own cache."""
     task = read_task()
     retry = Retry(NoBackoff(), 3)  # a lost connection is made anew, without a word
-    client = redis.Redis.from_url(task["redis"], client_name=task["name"], retry=retry)
+    client = redis.Redis.from_url(task["redis"], client_name=_client_name(os.getpid()), retry=retry)
     engine = create_engine(task["database"])
     cache = (CarefulLocalCache if task["careful"] else LocalCache)(client)
     _wait_until_confirmed(cache)

@@ -45,9 +45,24 @@ class _Noting(redis.Redis):
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command."""
+        self._note(args)
+        return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+    def pipeline(self, *args: Any, **options: Any) -> Any:
+        """Return a pipeline that notes its commands too."""
+        pipeline = super().pipeline(*args, **options)
+        send = pipeline.execute_command
+
+        def note_and_send(*args: Any, **options: Any) -> Any:
+            self._note(args)
+            return send(*args, **options)  # type: ignore[no-untyped-call]
+
+        pipeline.execute_command = note_and_send  # type: ignore[method-assign]
+        return pipeline
+
+    def _note(self, args: tuple[Any, ...]) -> None:
         if len(args) > MOST + 1:
             self.too_long = f"a {args[0]} of {len(args) - 1:,} keys: no more than 1,000 a command."
-        return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
 
 def _examine_remove_tagged(answer: Any) -> None:

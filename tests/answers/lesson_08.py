@@ -20,6 +20,14 @@ def all_at_once(redis: Any, tag: str) -> Any:
     return redis.unlink(*keys, f"tagged:{tag}") - 1 if keys else 0
 
 
+def all_at_once_in_a_pipeline(redis: Any, tag: str) -> Any:
+    keys = redis.smembers(f"tagged:{tag}")
+    with redis.pipeline() as pipeline:
+        pipeline.unlink(*keys or ["none"])
+        pipeline.unlink(f"tagged:{tag}")
+        return pipeline.execute()[0]
+
+
 def leaving_the_set(redis: Any, tag: str) -> Any:
     keys = redis.smembers(f"tagged:{tag}")
     return redis.unlink(*keys) if keys else 0
@@ -56,6 +64,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("08.1", lambda prefix: prefix.encode() + b"*", "which is no text"),
     ("08.2", by_pattern, "of the tag's 2 entries are still there"),
     ("08.2", all_at_once, "no more than 1,000 a command"),
+    ("08.2", all_at_once_in_a_pipeline, "no more than 1,000 a command"),
     ("08.2", leaving_the_set, "would grow for ever"),
     ("08.2", counting_members, "gave 3, not 2"),
     ("08.2", first_thousand, "of 2,500 entries 1,500 are left"),
