@@ -41,7 +41,10 @@ def main(names: list[str]) -> int:
             continue
         began = time.monotonic()
         NotebookClient(
-            notebook, timeout=CELL_TIMEOUT, resources={"metadata": {"path": path.parent}}
+            notebook,
+            timeout=CELL_TIMEOUT,
+            resources={"metadata": {"path": path.parent}},
+            extra_arguments=["--log-level=ERROR"],  # ipykernel warns of TCP on every start
         ).execute()
         found = list(blemishes(notebook))
         problems += len(found)
@@ -64,7 +67,7 @@ def inputs(notebook: NotebookNode) -> str:
 
 
 def normalise(notebook: NotebookNode, digest: str) -> None:
-    """Drop metadata that differs from machine to machine, and number the cells' ids."""
+    """Drop what differs from run to run or machine to machine, and number the cells' ids."""
     notebook.metadata = {
         "kernelspec": KERNEL,
         "language_info": {"name": "python"},
@@ -74,6 +77,20 @@ def normalise(notebook: NotebookNode, digest: str) -> None:
         cell.id = f"cell-{number:02}"
         tags = cell.metadata.get("tags")
         cell.metadata = {"tags": tags} if tags else {}
+        if cell.cell_type == "code":
+            cell.outputs = joined(cell.outputs)
+
+
+def joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Join neighbouring streams of one name: where a kernel cuts them is chance."""
+    result: list[NotebookNode] = []
+    for output in outputs:
+        before = result[-1] if result else {}
+        if output.output_type == "stream" and before.get("name") == output.name:
+            result[-1].text += output.text
+        else:
+            result.append(output)
+    return result
 
 
 def blemishes(notebook: NotebookNode) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import labkit
 from labkit import Lab, LabError
 from labkit.cache import invalidation, local
 from labkit.cache.bystander import bystander
+from labkit.cache.bystander import main as bystander_main
 from labkit.cache.invalidation import STRATEGIES, cost, fill, set_of
 from labkit.cache.local import CarefulLocalCache, LocalCache, disconnect, local_workers
 from labkit.shop import User, db
@@ -154,6 +156,23 @@ def test_another_client_that_loses_its_server_says_so(shared, tmp_path, monkeypa
         assert other.waits_during(lambda: time.sleep(0.01))
         with pytest.raises(LabError, match="ended before its work"):
             other.waits_during(lambda: lab.redis.shutdown(nosave=True, force=True))
+
+
+def test_a_server_that_is_lost_after_the_last_get_is_noticed(shared, tmp_path, monkeypatch):
+    monkeypatch.setenv("LABKIT_DATA", str(tmp_path))
+    with labkit.start(shared.server.kind, users=5, orders=5) as lab:
+        lines = iter([json.dumps({"redis": lab.redis_url}), "measure", "stop"])
+
+        def lose_the_server_before_stop() -> str:
+            line = next(lines, "")
+            if line == "stop":
+                lab.redis.shutdown(nosave=True, force=True)
+            return line
+
+        monkeypatch.setattr("sys.stdin.readline", lose_the_server_before_stop)
+        monkeypatch.setattr("labkit.cache.bystander._read", lambda *_: None)
+        with pytest.raises(redis.ConnectionError):
+            bystander_main()
 
 
 def test_a_simulated_redis_has_no_other_client(tmp_path, monkeypatch):

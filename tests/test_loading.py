@@ -21,6 +21,7 @@ from labkit import Lab, LabError
 from labkit.cache import crowd, loading
 from labkit.cache.crowd import Gate, crashed_holder, stampede
 from labkit.cache.loading import SingleFlight, fetch_with_lease
+from labkit.cache.processes import worker
 from labkit.lessons.exercises import Outcome, judge
 from tests.helpers import (
     defined,
@@ -261,6 +262,14 @@ def test_a_process_that_ends_too_early_is_named(lab, monkeypatch):
 
     with pytest.raises(LabError, match="ended before its work"):
         crashed_holder(lab, "users", 1)
+
+
+def test_a_process_that_has_ended_is_named_by_whoever_speaks_to_it():
+    task = {"redis": "nowhere", "key": "users"}
+    with worker(crowd.MODULE, task) as ended:
+        psutil.Process(ended.pid).wait(60)
+        with pytest.raises(LabError, match="ended before its work"):
+            ended.tell("a line that nobody reads")
 
 
 def test_the_gate_opens_for_the_whole_crowd_only(client, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from copy import deepcopy
 from pathlib import Path
 
 import nbformat
@@ -65,7 +66,7 @@ def test_outputs_belong_to_the_code_that_is_committed(notebook: NotebookNode) ->
 
 
 def test_metadata_is_the_same_on_every_machine(notebook: NotebookNode) -> None:
-    before = notebook.copy()
+    before = deepcopy(notebook)
     normalise(notebook, notebook.metadata["labkit"]["inputs"])
 
     assert notebook == before

@@ -70,7 +70,7 @@ def main() -> None:
     client = redis.Redis.from_url(read_task()["redis"])
     lines = iter(sys.stdin.readline, "")
     for _ in lines:
-        client.get(KEY)  # a server that cannot be reached ends this process here
+        client.get(KEY)  # here and below: without its server this process ends
         gets: list[tuple[float, float]] = []
         stop = threading.Event()
         reader = threading.Thread(target=_read, args=(client, gets, stop))
@@ -78,6 +78,7 @@ def main() -> None:
         next(lines, None)  # told, or left alone by a parent that has ended
         stop.set()
         reader.join()
+        client.get(KEY)  # it may have been lost after the reader's last GET
         print(json.dumps(gets), flush=True)
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 from labkit.errors import LabError
 
+ENDED = "a worker process ended before its work. Its error is in the log."
+
 
 class Worker:
     """Another process, seen from the one that has started it."""
@@ -27,10 +29,17 @@ class Worker:
         self.pid = process.pid
 
     def tell(self, line: str) -> None:
-        """Write a line to its standard input."""
+        """Write a line to its standard input.
+
+        Raises:
+            LabError: it has ended.
+        """
         assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise LabError(ENDED) from None
 
     def said(self) -> str:
         """Return the next line of its standard output, and wait for it.
@@ -41,11 +50,15 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise LabError("a worker process ended before its work. Its error is in the log.")
+            raise LabError(ENDED)
         return line.strip()
 
     def ask(self, line: str) -> str:
-        """Write a line and return the answer."""
+        """Write a line and return the answer.
+
+        Raises:
+            LabError: it has ended.
+        """
         self.tell(line)
         return self.said()
 
@@ -68,6 +81,7 @@ def worker(module: str, task: Mapping[str, Any]) -> Iterator[Worker]:
             yield started
         finally:
             process.kill()
+            process.communicate()  # closes the pipes, also one with a line that nobody read
 
 
 # Below: for the process that is started.
