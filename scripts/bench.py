@@ -185,17 +185,22 @@ def codecs() -> Iterator[Row]:
 
 
 def explorations() -> Iterator[Row]:
-    """Every interleaving of two readers and a writer that may crash, on the wheel's server."""
-    schedules, seconds = 0, 0.0
-    with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
+    """Every interleaving of two readers and a writer that may crash, on the wheel's server.
+
+    The best of a few rounds: it is one round trip after another, and waits for all else that runs.
+    """
+    schedules = 0
+
+    def explore_both(folder: Path) -> None:
+        nonlocal schedules
         database = f"sqlite:///{folder}/bench.sqlite"
         with labkit.start("wheel", database, users=5, orders=5) as lab:
-            shop = Shop(lab)
-            for protocol in (TokenAndCompareAndSet, BusyMarker):
-                began = time.perf_counter()
-                found = explore_protocol(protocol(shop), "writer crashes")
-                seconds += time.perf_counter() - began
-                schedules += found.schedules
+            protocols = TokenAndCompareAndSet, BusyMarker
+            found = [explore_protocol(each(Shop(lab)), "writer crashes") for each in protocols]
+            schedules = sum(each.schedules for each in found)
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        seconds = _best(explore_both)
     yield Row(f"explore {schedules:,} schedules", f"{seconds:.1f} s", "under 10 s", seconds < 10)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 import time
 from collections.abc import Iterator
 
@@ -198,6 +200,26 @@ def test_an_actors_error_is_not_swallowed(lab: Lab) -> None:
 
     with pytest.raises(ZeroDivisionError):
         explore({"A": actor}, lambda: None, lab=lab)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process choose its CPUs")
+def test_it_and_its_server_take_turns_on_one_cpu_only_while_it_runs(lab: Lab) -> None:
+    assert lab.server.pid is not None
+    both = 0, lab.server.pid
+    before = [os.sched_getaffinity(process) for process in both]
+    meanwhile = []
+
+    def actor():
+        yield
+        meanwhile.extend(os.sched_getaffinity(process) for process in both)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        explore({"A": actor}, lambda: None, lab=lab)
+
+    assert meanwhile[0] == meanwhile[1]
+    assert len(meanwhile[0]) == 1
+    assert [os.sched_getaffinity(process) for process in both] == before
 
 
 def test_drawing_shows_every_lane_and_step(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
