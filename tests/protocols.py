@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from labkit import Lab
-from labkit.schedule import Exploration, explore
+from labkit.concurrency.schedule import Exploration, explore
 
 OLD, NEW = "old", "new"
 BUSY = b"BUSY"

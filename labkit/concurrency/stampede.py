@@ -16,10 +16,10 @@ import redis
 from sqlalchemy import create_engine, event, text
 
 from labkit.cache.loading import SingleFlight, fetch_with_lease
-from labkit.cache.processes import end_with_input, read_task, worker
+from labkit.concurrency.processes import end_with_input, read_task, worker
 from labkit.lab import Lab
 
-MODULE = "labkit.cache.crowd"
+MODULE = "labkit.concurrency.stampede"
 QUERY = "SELECT count(*) FROM users WHERE region = 'US'"
 TTL = 60  # seconds
 LONG_LEASE = 60_000  # milliseconds
