@@ -375,7 +375,7 @@ REPEATED: list[tuple[Callable[[Any], None], Any, float, str]] = [
         lambda kept: plots.growth([1, 2], *kept, "entries"),
         [[100.0, 300.0], [100.0, 100.0]],
         0.2,
-        "At the end, no TTL takes # times the most with a TTL",
+        "At the end, without a TTL: # times the most with one",
     ),
     (
         lambda kept: plots.growth([1, 2], *kept, "entries"),
@@ -572,7 +572,7 @@ def draw_entry(function: str, entry: tuple[str | None, ...]) -> None:
         plots.transaction([("A", "step", False, False, row, value) for row, value in both])
 
 
-@pytest.mark.parametrize("entry", itertools.product(STATES, repeat=3))
+@pytest.mark.parametrize("entry", [*itertools.product(STATES, repeat=3)])
 @pytest.mark.parametrize("function", ["draw_run", "transaction"])
 def test_the_stale_colour_begins_where_stale_from_here_stands(function, entry, monkeypatch):
     def look() -> None:

@@ -51,9 +51,7 @@ def formats(survived: Mapping[str, Mapping[str, str]]) -> None:
     values = list(dict.fromkeys(value for outcomes in survived.values() for value in outcomes))
     shades = {"same": PALETTE["fixed"], "changed": PALETTE["stale"], "refused": NEUTRAL}
     faithful = [
-        name
-        for name in names
-        if [survived[name].get(value) for value in values] == ["same"] * len(values)
+        name for name in names if all(survived[name].get(value) == "same" for value in values)
     ]
     title = f"{listed(faithful) or 'No format'} gave back every value as it was"
     with figure(title, 1.0 + 0.34 * len(values)) as axes:

@@ -12,6 +12,7 @@ MARKERS = "osD^v"
 FLAT = 3  # a cost that stays within this factor while the entries become MANY times as many
 MANY = 100
 GROWS = 0.5  # a cost that grows with at least this power of the size clearly grows
+BESIDE_LINES = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
 APART = 0.055  # of the axis' height: labels nearer than that would overlap
 
 
@@ -48,7 +49,7 @@ def invalidation_cost(costs: Mapping[str, Mapping[int, float]]) -> None:
             shade = PALETTE["fixed"] if name == "tokens" else INK
             axes.text(
                 left, height, name, transform=axes.transAxes, va="center", color=shade,
-                weight="bold",
+                weight="bold", bbox=BESIDE_LINES,
             )  # fmt: skip
 
 

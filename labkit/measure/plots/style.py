@@ -37,7 +37,7 @@ STYLE: dict[Any, Any] = {
     "figure.dpi": 110,
 }
 WIDTH = 8.0  # inches
-TITLE_LETTERS = 84  # of a line of a title; more would be cut off
+TITLE_LETTERS = 72  # of a line of a title; more would be cut off
 CLEAR = 1.5  # times that a title calls a difference: what is nearer may be noise
 
 

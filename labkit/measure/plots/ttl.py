@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 STEP = 1.25  # from one panel of deadlines to the next; a bar is at most 1 high
 CLOSE = 0.05  # smaller differences between hit ratios are chance
-PANEL = 1.25  # the width of a panel of hit ratios, of which 1 is for the bars
+PANEL = 1.4  # the width of a panel of hit ratios, of which 1 is for the bars
 
 
 def growth(
@@ -31,7 +31,7 @@ def growth(
     most = max(with_ttl)
     title = f"What is stored without a TTL, and with one: {unit}"
     if without[-1] > CLEAR * most > 0:
-        title = f"At the end, no TTL takes {number(without[-1] / most)} times the most with a TTL"
+        title = f"At the end, without a TTL: {number(without[-1] / most)} times the most with one"
     with figure(title, 3.8) as axes:
         for values, name, shade in (
             (without, "no TTL", PALETTE["miss"]),
@@ -126,7 +126,7 @@ def deadlines(seconds: Mapping[str, Sequence[float]]) -> None:
     marks = [10**power for power in range(1, 7) if 10**power <= top]
     longest = max(max(counts, default=1) for counts in counted.values())
     shades = [PALETTE["miss"]] + [PALETTE["fixed"]] * (len(seconds) - 1)
-    with figure(title, 0.9 + 1.2 * len(seconds)) as axes:
+    with figure(title, 0.9 + 1.2 * max(2, len(seconds))) as axes:
         for row, ((name, counts), shade) in enumerate(zip(counted.items(), shades, strict=True)):
             base = (len(seconds) - 1 - row) * STEP
             heights = [_height(count, top) for count in counts.values()]
