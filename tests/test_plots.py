@@ -9,6 +9,7 @@ import os
 import random
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -372,13 +373,13 @@ REPEATED: list[tuple[Callable[[Any], None], Any, float, str]] = [
         "Mean speed-up against hit ratio",
     ),
     (
-        lambda kept: plots.growth([1, 2], *kept, "entries"),
+        lambda kept: plots.growth([1, 2], kept[0], kept[1], "entries"),
         [[100.0, 300.0], [100.0, 100.0]],
         0.2,
         "At the end, without a TTL: # times the most with one",
     ),
     (
-        lambda kept: plots.growth([1, 2], *kept, "entries"),
+        lambda kept: plots.growth([1, 2], kept[0], kept[1], "entries"),
         [[100.0, 100.0], [100.0, 100.0]],
         0.1,
         "What is stored without a TTL, and with one: entries",
@@ -424,7 +425,7 @@ def test_a_title_says_the_same_of_noisy_repeats(draw_it, data, by, finding, monk
     chance = random.Random(9)
     for _ in range(10):
         repeat = noisy(data, by, chance)
-        title = title_of(lambda repeat=repeat: draw_it(repeat), monkeypatch)
+        title = title_of(partial(draw_it, repeat), monkeypatch)
         assert re.sub(r"[\d,.]*\d", "#", title) == finding
 
 
@@ -576,7 +577,7 @@ def draw_entry(function: str, entry: tuple[str | None, ...]) -> None:
 @pytest.mark.parametrize("function", ["draw_run", "transaction"])
 def test_the_stale_colour_begins_where_stale_from_here_stands(function, entry, monkeypatch):
     def look() -> None:
-        axes = plt.gca()
+        axes: Any = plt.gca()
         stale = mpl.colors.to_rgba(plots.PALETTE["stale"])
         bars = [bar.get_x() for bar in axes.patches if bar.get_facecolor() == stale]
         lines = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
