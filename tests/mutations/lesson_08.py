@@ -96,7 +96,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a title that calls flat what was looked at over few sizes: labkit",
         COST_PLOT,
-        "return max(points) >= MANY * min(points) and max(costs)",
+        "return max(points) >= FLAT_OVER * min(points) and max(costs)",
         "return max(costs)",
     ),
     (

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from labkit.measure.plots.style import INK, NEUTRAL, PALETTE, figure, listed, number
 
 MARKERS = "osD^v"
-FLAT = 3  # a cost that stays within this factor while the entries become MANY times as many
-MANY = 100
-GROWS = 0.5  # a cost that grows with at least this power of the size clearly grows
+# From an end of a line to the other, or nothing is said of it: the wide gap between is noise's.
+FLAT = 10  # times the time at most, while the entries become FLAT_OVER times as many
+FLAT_OVER = 10_000
+GROWS = 0.5  # the power of the entries at least, while they become GROWS_OVER times as many
+GROWS_OVER = 100
 BESIDE_LINES = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
 APART = 0.055  # of the axis' height: labels nearer than that would overlap
 
@@ -71,12 +73,12 @@ def _finding(costs: Mapping[str, Mapping[int, float]]) -> str:
 
 def _is_flat(points: Mapping[int, float]) -> bool:
     costs = points.values()
-    return max(points) >= MANY * min(points) and max(costs) < FLAT * min(costs)
+    return max(points) >= FLAT_OVER * min(points) and max(costs) < FLAT * min(costs)
 
 
 def _grows(points: Mapping[int, float]) -> bool:
     least, most = min(points), max(points)
-    if most < MANY * least or not points[least]:
+    if most < GROWS_OVER * least or not points[least]:
         return False
     return points[most] / points[least] > math.pow(most / least, GROWS)
 
