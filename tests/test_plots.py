@@ -129,7 +129,7 @@ PICTURES: dict[str, Callable[[], Any]] = {
     ),
     "draw_run": lambda: draw_run(
         ["R1", "R2", "R3", "W1", "~token:users", "W2"],
-        ["R", "R", "R", "W", "~", "W"],
+        ["R", "R", "R", "W", "eviction", "W"],
         ["SET, GET", "SELECT", "EVALSHA", "UPDATE", "DEL", "INCRBY"],
         {
             "database row": ["EU", "EU", "EU", "US", "US", "US"],

@@ -71,7 +71,7 @@ class Run:
         lanes = self.steps[0].lanes if self.steps else {}
         draw_run(
             tokens=[step.token for step in self.steps],
-            actors=[step.token.rstrip("0123456789!") for step in self.steps],
+            actors=[step.actor for step in self.steps],
             labels=[step.label for step in self.steps],
             lanes={name: [step.lanes[name] for step in self.steps] for name in lanes},
             problem=self.problem,

@@ -23,16 +23,12 @@ def draw_run(
 
     Args:
         tokens: how the schedule names each step: "R1", "W!" for a crash, "~key" for an eviction.
-        actors: who took each step; an eviction has a row of its own.
+        actors: who took each step, by the name of a row.
         labels: what each step did, with ", " between.
         lanes: what each lane showed after each step: first the truth, then what is held against it.
         problem: what the check said at the end; empty if it found nothing stale.
     """
-    takers = [
-        "eviction" if token.startswith("~") else actor
-        for token, actor in zip(tokens, actors, strict=True)
-    ]
-    who = list(dict.fromkeys(takers))
+    who = list(dict.fromkeys(actors))
     rows = [*lanes, *who]
     truth, *copies = lanes.values() if lanes else [()]
     starts = [start for copy in copies if (start := stale_from(truth, copy)) is not None]
@@ -41,8 +37,8 @@ def draw_run(
         draw_truth(axes, 0, truth)
         for row, copy in enumerate(copies, start=1):
             draw_copy(axes, row, copy, truth)
-        for column, (token, taker, label) in enumerate(zip(tokens, takers, labels, strict=True)):
-            _draw_step(axes, column, len(lanes) + who.index(taker), token, label)
+        for column, (token, actor, label) in enumerate(zip(tokens, actors, labels, strict=True)):
+            _draw_step(axes, column, len(lanes) + who.index(actor), token, label)
         draw_frame(axes, rows, tokens, min(starts, default=None))
 
 
