@@ -270,7 +270,7 @@ REFUSED = {
     "count() may": sa.select(count()),
     "system()": sa.select(sa.tablesample(USERS, 10).c.id),
     "in place of a date or time": sa.select(sa.cast("now", sa.Date())),
-    "taken as a date or time": sa.select(sa.cast(sa.literal("now", sa.String()), sa.Date())),
+    "place of a date or time": sa.select(sa.cast(sa.literal("now", sa.String()), sa.Date())),
     "is no operator": where(User.id.op("+ random() >")(1)),
     "a FromStatement is no SELECT": sa.select(User).from_statement(sa.select(User)),
     "it holds a Numbered": sa.select(sa.func.count()).select_from(MARKED),

@@ -233,10 +233,10 @@ def _refuse_present(element: Any, known: Known, where: str) -> None:
 def _settled(element: Any, known: Known, *, direct: bool = True) -> bool:
     """Whether this date, time or modifier cannot be a text that says 'now'.
 
-    A parameter that is a function's own argument is looked at with its value, for each statement.
+    A parameter that stands there directly is looked at with its value, for each statement.
     """
     if isinstance(element, BindParameter):
-        return not is_text(element) or (direct and known.dialect.name == "sqlite")
+        return direct or not is_text(element)
     if isinstance(element, Grouping | Label):
         return _settled(element.element, known, direct=False)
     if isinstance(element, FunctionElement):
@@ -269,6 +269,10 @@ def _beside_moments(element: Any, known: Known) -> list[Any]:
         if texts is not None:
             return [part for place, part in enumerate(parts) if place not in texts]
         parts = parts if name in OF_ONE_TYPE else []
+    elif isinstance(element, Extract):
+        return [element.expr]
+    elif isinstance(element, Cast | TypeCoerce):
+        return [element.clause] if is_moment(element) else []
     elif isinstance(element, BinaryExpression):
         parts = [element.left, *getattr(element.right, "clauses", [element.right])]
     elif isinstance(element, Case):
