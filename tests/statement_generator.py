@@ -17,7 +17,6 @@ from sqlalchemy.orm import (
     Session,
     aliased,
     column_property,
-    contains_eager,
     defer,
     immediateload,
     joinedload,
@@ -325,12 +324,23 @@ NESTED: list[Callable[[Any], Any]] = [
 
 
 @st.composite
-def nested(draw: st.DrawFn) -> Any:
+def nests(draw: st.DrawFn) -> Callable[[Callable[[Any], Any]], Any]:
+    """A function that puts a SELECT inside of up to three others, changed by what it is given."""
+    _, innermost = draw(flat())
+    wraps = draw(st.lists(st.sampled_from(NESTED), max_size=3))
+
+    def build(change: Callable[[Any], Any]) -> Any:
+        made = change(innermost)
+        for wrap in wraps:
+            made = wrap(made if isinstance(made, sa.Select) else sa.select(made.subquery().c[0]))
+        return made
+
+    return build
+
+
+def nested() -> st.SearchStrategy[Any]:
     """A SELECT of columns, inside of up to three others."""
-    _, made = draw(flat())
-    for wrap in draw(st.lists(st.sampled_from(NESTED), max_size=3)):
-        made = wrap(made if isinstance(made, sa.Select) else sa.select(made.subquery().c[0]))
-    return made
+    return nests().map(lambda build: build(lambda innermost: innermost))
 
 
 LOADERS = [selectinload, joinedload, subqueryload, immediateload]
@@ -375,15 +385,6 @@ def options(draw: st.DrawFn, kind: Any, entity: Any) -> Any:
     if option is None and entity is Post:
         return draw(st.sampled_from([undefer(Post.logs), defer(Post.votes), load_only(Post.id)]))  # type: ignore[attr-defined]
     return option
-
-
-EXAMPLES: dict[str, Any] = {
-    "contains_eager": sa.select(Cat).join(Cat.posts).options(contains_eager(Cat.posts)),
-    "an entity from a subquery": sa.select(
-        aliased(Post, sa.select(Post).join(Post.comments).subquery())
-    ),
-    "a bundle": sa.select(sa.orm.Bundle("both", Post.votes, Rest.id)),  # type: ignore[attr-defined]
-}
 
 
 def statements() -> st.SearchStrategy[Any]:

@@ -9,7 +9,6 @@ import flask
 import pytest
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
-from flask_sqlalchemy.pagination import SelectPagination
 from hypothesis import HealthCheck, Phase, given, settings
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import (
@@ -44,9 +43,10 @@ from tests.statement_generator import (
     Pub,
     Rest,
     filled,
+    nests,
     statements,
 )
-from tests.witness import reading
+from tests.witness import reading, tables_witnessed
 
 SQLITE = sqlite.dialect()
 POSTGRES = postgresql.dialect()
@@ -184,9 +184,104 @@ MANY = settings(
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
+FEW = settings(MANY, max_examples=20)
 
 
 @MANY
 @given(statement=statements())
 def test_no_table_is_missed_that_sqlite_reads(engine, statement):
     assert tables_read(statement, SQLITE) >= witnessed(engine, statement)
+
+
+def test_no_table_is_missed_by_a_page_of_flask_sqlalchemy():
+    """It counts by a statement around another."""
+    app = flask.Flask(__name__)
+    app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
+    database = SQLAlchemy(app, model_class=Base)
+    with app.app_context():
+        Base.metadata.create_all(database.engine)
+        read: list[tuple[set[str], set[str]]] = []
+
+        @sa.event.listens_for(database.session, "do_orm_execute")
+        def _(state: Any) -> None:
+            raw = database.session.connection().connection.dbapi_connection
+            sql = state.statement.compile(database.engine)
+            read.append(
+                (
+                    tables_read(state.statement, database.engine.dialect),
+                    tables_witnessed(raw, str(sql), [sql.params[name] for name in sql.positiontup]),
+                )
+            )
+
+        database.paginate(JOINED)
+
+    assert [tables for tables, _ in read] == 2 * [{"vote", *HAS_COMMENTS}]
+    assert all(tables >= witnessed for tables, witnessed in read)
+
+
+# What is refused, and what tells two statements apart, at the same depth.
+
+
+class Odd(DeclarativeBase):
+    """A class whose property gives another value each time."""
+
+
+class Lot(Odd):
+    __tablename__ = "lot"
+    id = mapped_column(sa.Integer, primary_key=True)
+    owner_id = mapped_column(sa.ForeignKey("owner.id"))
+    drawn = column_property(sa.func.random())
+    drawn_later = column_property(sa.func.random() + 1, deferred=True)
+
+
+class Owner(Odd):
+    __tablename__ = "owner"
+    id = mapped_column(sa.Integer, primary_key=True)
+    lots = relationship(Lot)
+    latest = relationship(Lot, viewonly=True, order_by=sa.func.random())
+
+
+@pytest.mark.parametrize("load", [selectinload, subqueryload, immediateload, joinedload])
+@pytest.mark.parametrize("relation", [Owner.lots, Owner.latest])
+def test_what_a_loader_sends_is_refused_as_the_statement_would_be(load, relation):
+    with pytest.raises(NotCacheable, match=r"random\(\)"):
+        statement_key(sa.select(Owner).options(load(relation)), SQLITE)
+
+
+def test_what_is_not_loaded_is_not_refused():
+    assert statement_key(sa.select(Owner), SQLITE)
+
+
+REFUSED: dict[str, Any] = {
+    "random": lambda made: made.where(sa.func.random() > 0),
+    "text": lambda made: made.where(sa.text("1 = 1")),
+    "for update": lambda made: made.with_for_update(),
+    "a hint": lambda made: made.prefix_with("DISTINCT"),
+    "a callable": lambda made: made.where(sa.bindparam("n", callable_=lambda: 1) == 1),
+    "a write": lambda made: made.add_cte(sa.insert(Label).values(id=1).cte()),
+}
+APART: dict[str, list[Any]] = {
+    "a value": [lambda made, n=n: made.where(sa.literal(n) == n) for n in (1, 2)],
+    "a type": [
+        lambda made, kind=kind: made.where(sa.type_coerce(sa.literal("a"), kind).is_not(None))
+        for kind in (sa.Enum("a", "b"), sa.Enum("a", "c"))
+    ],
+    "an operator": [lambda made, op=op: made.where(sa.literal(1).op(op)(1)) for op in "|&"],
+}
+
+
+@FEW
+@given(build=nests())
+def test_what_is_refused_is_refused_at_any_depth(build):
+    for change in REFUSED.values():
+        with pytest.raises(NotCacheable):
+            statement_key(build(change), SQLITE)
+
+
+@FEW
+@given(build=nests())
+def test_what_tells_two_statements_apart_does_so_at_any_depth(build):
+    for changes in APART.values():
+        keys = [statement_key(build(change), SQLITE) for change in changes]
+        assert keys == [statement_key(build(change), SQLITE) for change in changes]
+        assert len(set(keys)) == len(changes)
