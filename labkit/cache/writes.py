@@ -72,8 +72,8 @@ def may_commit(sql: str) -> bool:
 
 
 def _of_text(sql: str) -> frozenset[_Write] | None:
-    reads = READS.match(sql) and not HOLDS_A_WRITE.search(sql)
-    return frozenset() if reads else None
+    reads = READS.match(sql)
+    return frozenset() if reads and not HOLDS_A_WRITE.search(sql, reads.end()) else None
 
 
 def _of_compiled(compiled: Any, sql: str) -> frozenset[_Write] | None:
@@ -105,11 +105,11 @@ def _of_dml(statement: Any, dialect_name: str) -> Iterator[_Write]:
         done = DELETED if statement._prefixes else UPDATED if upsert else INSERTED  # OR REPLACE
     elif isinstance(statement, Delete):
         done = DELETED
-    # MySQL's UPDATE may set columns of each table that it joins.
-    joined = isinstance(statement, Update) and dialect_name in ("mysql", "mariadb")
-    for part in visitors.iterate(statement if joined else statement.table):
-        if isinstance(part, TableClause):
-            yield part, done
+    parts = list(visitors.iterate(statement.table))
+    if isinstance(statement, Update) and dialect_name in ("mysql", "mariadb"):
+        # Theirs may set columns of each table that it joins.
+        parts += [getattr(part, "table", None) for part in visitors.iterate(statement)]
+    yield from ((part, done) for part in parts if isinstance(part, TableClause))
 
 
 def _of_ddl(statement: Any) -> frozenset[_Write] | None:
