@@ -265,4 +265,10 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "return sum(n * (n - 1) // 2 for n in digests.values())",
         "return 0 * sum(n * (n - 1) // 2 for n in digests.values())",
     ),
+    (
+        "notebook: the session is a part of the question",
+        NOTEBOOK,
+        'functools.partial(keys.call_key, ignore=(\\"session\\",))',
+        "keys.call_key",
+    ),
 ]
