@@ -28,19 +28,19 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "by position or by keyword: not bound",
         KEYS,
-        "    arguments = bound(function, args, kwargs)\n",
-        "    arguments = {'args': tuple(args), 'kwargs': dict(kwargs)}\n",
+        "_without(ignore, bound(function, args, kwargs), name)",
+        "{'args': tuple(args), 'kwargs': dict(kwargs)}",
     ),
     (
         "pickled arguments",
         KEYS,
-        "        question = encode((namespace, version, name, arguments))\n",
+        "        question = encode((namespace, version, name, arguments, *decorators))\n",
         "        question = __import__('pickle').dumps((namespace, version, name, arguments))\n",
     ),
     (
         "repr of the arguments",
         KEYS,
-        "        question = encode((namespace, version, name, arguments))\n",
+        "        question = encode((namespace, version, name, arguments, *decorators))\n",
         "        question = repr((namespace, version, name, arguments)).encode()\n",
     ),
     (
@@ -160,8 +160,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "the namespace and the version are for show only",
         KEYS,
-        "encode((namespace, version, name, arguments))",
-        "encode((name, arguments))",
+        "encode((namespace, version, name, arguments, *decorators))",
+        "encode((name, arguments, *decorators))",
     ),
     (
         "a namespace with a delimiter",
