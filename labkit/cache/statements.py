@@ -178,13 +178,23 @@ def _structure(statement: Any, known: Known) -> tuple[_Structure, Any]:
         raise NotCacheable(
             "a parameter is a function, whose value is not known until it is run", "callable"
         )
-    # Two types that differ may be one in SQLAlchemy's key.
-    question: Any = (known, cache_key.key, tuple([described(b.type) for b in cache_key.bindparams]))
+    question = _question(known, cache_key)
+    if question not in _structures:
+        # The first compilation completes parts that statements share, such as the SELECT of a
+        # polymorphic class, and SQLAlchemy's key of them is another one from then on.
+        elements_sent(statement, known.dialect)
+        cache_key = statement._generate_cache_key()
+        question = _question(known, cache_key)
     structure = _remembered(question, statement, cache_key, known)
     if structure.typed:
         question = (*question, *types_of(visitors.iterate(statement)))
         structure = _remembered(question, statement, cache_key, known)
     return structure, cache_key
+
+
+def _question(known: Known, cache_key: Any) -> Any:
+    # Two types that differ may be one in SQLAlchemy's key.
+    return known, cache_key.key, tuple([described(each.type) for each in cache_key.bindparams])
 
 
 def _remembered(question: Any, statement: Any, cache_key: Any, known: Known) -> _Structure:
