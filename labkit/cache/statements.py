@@ -30,6 +30,7 @@ from sqlalchemy import (
     table,
 )
 from sqlalchemy.sql import visitors
+from sqlalchemy.sql.cache_key import HasCacheKey
 from sqlalchemy.sql.elements import Cast, ColumnClause, Label, TypeCoerce
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.lambdas import LambdaElement
@@ -178,23 +179,13 @@ def _structure(statement: Any, known: Known) -> tuple[_Structure, Any]:
         raise NotCacheable(
             "a parameter is a function, whose value is not known until it is run", "callable"
         )
-    question = _question(known, cache_key)
-    if question not in _structures:
-        # The first compilation completes parts that statements share, such as the SELECT of a
-        # polymorphic class, and SQLAlchemy's key of them is another one from then on.
-        elements_sent(statement, known.dialect)
-        cache_key = statement._generate_cache_key()
-        question = _question(known, cache_key)
+    # Two types that differ may be one in SQLAlchemy's key.
+    question: Any = (known, cache_key.key, tuple([described(b.type) for b in cache_key.bindparams]))
     structure = _remembered(question, statement, cache_key, known)
     if structure.typed:
         question = (*question, *types_of(visitors.iterate(statement)))
         structure = _remembered(question, statement, cache_key, known)
     return structure, cache_key
-
-
-def _question(known: Known, cache_key: Any) -> Any:
-    # Two types that differ may be one in SQLAlchemy's key.
-    return known, cache_key.key, tuple([described(each.type) for each in cache_key.bindparams])
 
 
 def _remembered(question: Any, statement: Any, cache_key: Any, known: Known) -> _Structure:
@@ -236,6 +227,10 @@ def _read(statement: Any, cache_key: Any, known: Known, *, remembered: bool = Tr
         if getattr(element, "operator", None) in (in_op, not_in_op)
     }
     moments = set(texts_of_moments(elements, known))
+    if remembered:
+        # To compile a SELECT of the ORM changes SQLAlchemy's key of it. Where a part was compiled
+        # before, in another statement, it is the changed one already.
+        cache_key = HasCacheKey._generate_cache_key(statement)
     parts = (dialect.name, compiled.string, stable(cache_key.key), types_of(elements))
     names = compiled.bind_names.items()
     return _Structure(
