@@ -114,10 +114,9 @@ def statement_key(
     """
     if not NAMESPACE.fullmatch(namespace):
         raise ValueError(f"a namespace has letters, digits and . _ - {{ }}, not {namespace!r}")
+    known = Known.of(dialect, pure, trusted)
     try:
-        digest = _digest(
-            statement, Known.of(dialect, pure, trusted), params, namespace, version, context
-        )
+        digest = _digest(statement, known, params, namespace, version, dict(context or {}))
     except NotCacheable as error:
         count(error)
         raise
@@ -227,11 +226,10 @@ def _read(statement: Any, cache_key: Any, known: Known, *, remembered: bool = Tr
         if getattr(element, "operator", None) in (in_op, not_in_op)
     }
     moments = set(texts_of_moments(elements, known))
-    if remembered:
-        # To compile a SELECT of the ORM changes SQLAlchemy's key of it. Where a part was compiled
-        # before, in another statement, it is the changed one already.
-        cache_key = HasCacheKey._generate_cache_key(statement)
-    parts = (dialect.name, compiled.string, stable(cache_key.key), types_of(elements))
+    # Compiling writes options into statements that stand inside of others, which may be built once
+    # and used again: what is said is said as it is from now on.
+    said = HasCacheKey._generate_cache_key(statement) or cache_key
+    parts = (dialect.name, compiled.string, stable(said.key), types_of(elements))
     names = compiled.bind_names.items()
     return _Structure(
         compiled,
