@@ -125,8 +125,7 @@ def test_what_another_connection_has_prepared(engine, named):
         transaction = connection.begin_twophase("prepared by somebody")
         connection.execute(TO_EU)
         transaction.prepare()
-        connection.detach()  # as if its process had died
-        connection.connection.dbapi_connection.close()
+        connection.invalidate()  # as if its process had died
     with engine.connect() as connection:
         connection.commit_prepared("prepared by somebody", recover=True)
     assert (named, region(engine)) == ([], "EU")
