@@ -59,14 +59,14 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a TTL of zero or less: labkit",
         TTL,
-        "math.isnan(ttl) or ttl < SHORTEST",
-        "math.isnan(ttl)",
+        "if not ttl >= SHORTEST:",
+        "if ttl != ttl:",
     ),
     (
         "a TTL of NaN: labkit",
         TTL,
-        "math.isnan(ttl) or ttl < SHORTEST",
-        "ttl < SHORTEST",
+        "if not ttl >= SHORTEST:",
+        "if ttl < SHORTEST:",
     ),
     (
         "a TTL of True: labkit",
