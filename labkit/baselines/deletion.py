@@ -90,9 +90,9 @@ def lua(client: redis.Redis, tag: str) -> int:
 def set_of_keys(client: redis.Redis, tag: str) -> int:
     """Walk through the tag's SET, and take each key out of it before its entry is removed.
 
-    An entry that somebody stores meanwhile is removed, or its key is in the SET again. If this
-    process dies half way, the next removal finds the rest: all but the batch that was under way,
-    which stays until its TTL ends. Returns how many entries were removed.
+    An entry that somebody stores meanwhile, in one transaction with its key, is removed, or its key
+    is in the SET again. If this process dies half way, the next removal finds the rest: all but the
+    batch that was under way, which stays until its TTL ends. Returns how many were removed.
     """
     removed = 0
     for batch in batches(client.sscan_iter(set_of(tag), count=BATCH)):

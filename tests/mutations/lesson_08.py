@@ -82,6 +82,12 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         r"store(lab.redis, \"users\", \"users:43\", \"rows\")",
     ),
     (
+        "an entry that is stored apart from its name: the lesson",
+        NOTEBOOK,
+        r"lab.redis.set(\"users:42\", \"rows\", ex=300)",
+        r"store(lab.redis, \"users\", \"users:42\", \"rows\")",
+    ),
+    (
         "a script for one master of three: the lesson",
         NOTEBOOK,
         "for node in cluster.get_primaries():",
