@@ -33,6 +33,15 @@ def all_at_once_in_a_pipeline(redis: Any, one: str, other: str) -> Any:
         return pipeline.execute()[0]
 
 
+def by_printed_names(redis: Any, one: str, other: str) -> Any:
+    return sum(all_of(redis, one, other, [f"{key}"]) for key in common(redis, one, other))
+
+
+def those_of_a_prefix(redis: Any, one: str, other: str) -> Any:
+    keys = [key for key in common(redis, one, other) if key[:5] == "shop:"]
+    return all_of(redis, one, other, keys)
+
+
 def of_either(redis: Any, one: str, other: str) -> Any:
     return redis.unlink(*redis.sunion([f"tagged:{one}", f"tagged:{other}"]))
 
@@ -95,6 +104,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("08.1", lambda prefix: re.sub(r"[*?\[\]\\]", "?", prefix) + "*", "'a?b*', which matches"),
     ("08.1", without_the_backslash, "which does not match 'a"),
     ("08.1", lambda prefix: prefix.encode() + b"*", "which is no text"),
+    ("08.1", lambda prefix: prefix.encode() + b"*", "These are bytes, and text is asked for"),
     ("08.2", lambda redis, one, other: 0, "2 of the 2 entries that have both"),
     ("08.2", of_either, "does not have both tags"),
     ("08.2", of_the_first, "does not have both tags"),
@@ -103,6 +113,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("08.2", leaving_the_names_in_one, "would grow for ever"),
     ("08.2", counting_names, "gave 3, not 2"),
     ("08.2", first_thousand, "of 2,500 entries 1,500 are left"),
+    ("08.2", by_printed_names, "bytes that were made text by printing them"),
+    ("08.2", those_of_a_prefix, "Bytes were compared with text: b'shop:"),
     ("08.2", all_at_once, "no more than 1,000 a command"),
     ("08.2", all_at_once_in_a_pipeline, "no more than 1,000 a command"),
     ("08.2", none_for_nothing, "end with `return`?"),
@@ -114,4 +126,5 @@ WRONG: list[tuple[str, Any, str]] = [
     ("08.3", lambda tag, name: f"{{{tag}}}", "have the same key"),
     ("08.3", lambda tag, name: f"{{{tag}}}:{name.strip('{}')}", "('users', '{') and ("),
     ("08.3", lambda tag, name: (tag, name), "which is no text"),
+    ("08.3", lambda tag, name: f"{{{tag}}}:{name}".encode(), "These are bytes, and text is asked"),
 ]
