@@ -114,6 +114,7 @@ def cost(
     invalidate: Callable[[redis.Redis, str], int],
     count: int,
     repeats: int = 1,
+    in_a_set: bool = True,
 ) -> float:
     """Return what one invalidation takes, in seconds: the median of `repeats`.
 
@@ -122,6 +123,7 @@ def cost(
         invalidate: such as one of `STRATEGIES`.
         count: how many entries the tag has, which are all that there is but for their SET.
         repeats: how often it is filled and invalidated.
+        in_a_set: whether the tag's SET is filled too. It takes time, and only one way needs it.
 
     Raises:
         RuntimeError: it has not removed what it was to remove.
@@ -129,7 +131,7 @@ def cost(
     seconds = []
     for _ in range(repeats):
         client.flushdb()
-        fill(client, count, "tag")
+        fill(client, count, "tag", in_a_set=in_a_set)
         started = time.perf_counter()
         removed = invalidate(client, "tag")
         seconds.append(time.perf_counter() - started)
