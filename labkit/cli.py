@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from labkit.doctor import doctor
-from labkit.errors import LabError
-from labkit.shop.stored import remove_seeded
+from labkit.errors import LabError, MissingExtra
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,15 +23,24 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("doctor", help="say what this machine has of what the course needs")
     commands.add_parser("clean", help="remove the seeded databases")
-    command = parser.parse_args(arguments).command
     try:
-        if command == "doctor":
-            return 1 if doctor() else 0
-        removed = remove_seeded()
-        print(f"Removed {', '.join(removed)}." if removed else "Nothing to remove.")
+        return _run(parser.parse_args(arguments).command)
     except LabError as error:
         print(f"labkit: {error}", file=sys.stderr)
         return 1
+
+
+def _run(command: str) -> int:
+    try:
+        from labkit.doctor import doctor
+        from labkit.shop.stored import remove_seeded
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"labkit {command}", error) from None
+
+    if command == "doctor":
+        return 1 if doctor() else 0
+    removed = remove_seeded()
+    print(f"Removed {', '.join(removed)}." if removed else "Nothing to remove.")
     return 0
 
 

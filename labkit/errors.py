@@ -13,3 +13,19 @@ class LabError(Exception):
     def _render_traceback_(self) -> list[str]:
         """Return what IPython shows in place of a traceback (an IPython hook)."""
         return [f"LabError: {self}"]
+
+
+class MissingExtra(LabError, ImportError):
+    """A name of the course was asked for where only `labkit.cache` is installed.
+
+    Args:
+        name: what was asked for.
+        error: which package could not be imported.
+    """
+
+    def __init__(self, name: str, error: ModuleNotFoundError) -> None:
+        if (error.name or "").partition(".")[0] == "labkit":
+            raise error  # labkit itself is broken: no extra would mend that
+        super().__init__(
+            f"{name} belongs to the course and needs {error.name}: pip install 'labkit[lab]'"
+        )

@@ -20,7 +20,8 @@ from flask import Flask
 from sqlalchemy import create_engine
 
 import labkit
-from labkit.cache import codec, invalidation, tokens
+from labkit.baselines import deletion
+from labkit.cache import codec, tokens
 from labkit.cache.statements import statement_key
 from labkit.errors import LabError
 from labkit.lab import Lab
@@ -224,14 +225,14 @@ def invalidations() -> Iterator[Row]:
         small, large = (
             start_redis("wheel", keeper).connect(socket_timeout=None) for keeper in keepers
         )
-        for name, invalidate in invalidation.STRATEGIES.items():
-            least = invalidation.cost(small, invalidate, few, repeats=11)
-            most = invalidation.cost(large, invalidate, many)
+        for name, invalidate in deletion.STRATEGIES.items():
+            least = deletion.cost(small, invalidate, few, repeats=11)
+            most = deletion.cost(large, invalidate, many)
             what = f"invalidate {few:,} entries, {many:,}: {name}"
             yield Row(what, f"{least * 1e3:.2f} ms, {most * 1e3:,.0f} ms")
         for client, entries in ((small, few), (large, many)):
             stamp = tokens.stamp_of(tokens.lookup(client, "any", "tag").tokens)
-            invalidation.fill(client, entries, "tag", stamp + b"x")
+            deletion.fill(client, entries, "tag", stamp + b"x")
         least, most = _in_turn(
             lambda: tokens.invalidate(small, "tag"), lambda: tokens.invalidate(large, "tag")
         )

@@ -19,6 +19,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 import labkit
+from scripts import minutes
 
 ROOT = Path(__file__).parents[1]
 CELL_TIMEOUT = 60  # seconds
@@ -51,6 +52,7 @@ def main(names: list[str]) -> int:
         normalise(notebook, digest)
         nbformat.write(notebook, path)  # type: ignore[no-untyped-call]
         print(f"{path.name}: executed in {time.monotonic() - began:.0f} s", *found, sep="\n  ")
+    minutes.TABLE.write_text(minutes.table())
     return problems
 
 

@@ -103,7 +103,7 @@ def environment(pins: str) -> str:
         "  - pip:",
         "      - -c constraints.txt",
         *(f'      - "{extras(pin)}"' for pin in direct),
-        "      - -e .",
+        "      - -e .[lab]",
     ]
     return "\n".join(lines) + "\n"
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from labkit import Lab
 from labkit.cache import tokens
-from labkit.schedule import Exploration, explore
+from labkit.concurrency.schedule import Exploration, explore
 
 OLD, NEW = "old", "new"
 BUSY = b"BUSY"

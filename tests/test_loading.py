@@ -18,10 +18,11 @@ import redis
 
 import labkit
 from labkit import Lab, LabError
-from labkit.cache import crowd, loading, tokens
-from labkit.cache.crowd import Gate, crashed_holder, stampede
+from labkit.cache import loading, tokens
 from labkit.cache.loading import SingleFlight, fetch_with_lease
-from labkit.cache.processes import worker
+from labkit.concurrency import stampede as crowd
+from labkit.concurrency.processes import worker
+from labkit.concurrency.stampede import Gate, crashed_holder, stampede
 from labkit.lessons.exercises import Outcome, judge
 from tests.helpers import (
     defined,
@@ -331,8 +332,8 @@ def test_the_gate_opens_for_the_whole_crowd_only(client, monkeypatch):
 
 HOLD = """
 import labkit, time
-from labkit.cache.crowd import MODULE, _task
-from labkit.cache.processes import worker
+from labkit.concurrency.stampede import MODULE, _task
+from labkit.concurrency.processes import worker
 lab = labkit.start("{kind}", users=5, orders=5)
 with worker(MODULE, _task(lab, "users") | {{"strategy": "crash", "lease_ms": 60_000}}) as holder:
     print(holder.said(), holder.pid, flush=True)

@@ -11,11 +11,17 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
+from scripts.minutes import TABLE, Minutes, measured, table
 from scripts.notebooks import blemishes, inputs, normalise
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 IDS = [path.stem for path in NOTEBOOKS]
-LONGEST_CELL = 25  # lines: what a screen holds
+LONGEST_CELL = 16  # lines: an idea
+MEAN_CELL = 7  # lines
+LONG_LESSON = 60  # cells: beyond that it says where to stop for the day
+LONG_READING = 30  # minutes: beyond that it has parts for self-study
+IN_PARTS = {"05_races", "08_lua_invalidation"}  # that have such parts however long they take
+FURTHER = re.compile(r"^#+ .*\(further\)$", re.MULTILINE)
 IGNORED = "nbval-ignore-output"
 ALLOWED_TAGS = {IGNORED}
 CHECKED = re.compile(r'labkit\.check\("(\d\d\.\d)"')
@@ -86,8 +92,50 @@ def test_prose_alone_does_not(notebook: NotebookNode) -> None:
     assert inputs(notebook) == before
 
 
-def test_cells_fit_a_screen(notebook: NotebookNode) -> None:
-    assert [c.source for c in code_cells(notebook) if c.source.count("\n") >= LONGEST_CELL] == []
+def test_code_cells_are_short(notebook: NotebookNode) -> None:
+    lines = [len(cell.source.splitlines()) for cell in code_cells(notebook)]
+
+    assert max(lines) <= LONGEST_CELL
+    assert sum(lines) / len(lines) <= MEAN_CELL
+
+
+def test_a_long_lesson_says_at_its_middle_where_to_stop(notebook: NotebookNode) -> None:
+    count = len(notebook.cells)
+    stops = [n for n, cell in enumerate(notebook.cells) if "to stop for the day" in cell.source]
+
+    assert len(stops) == (count > LONG_LESSON)
+    assert all(0.35 * count <= stop <= 0.65 * count for stop in stops)
+
+
+def test_a_lesson_takes_the_minutes_that_it_states(path: Path) -> None:
+    [minutes] = [each for each in measured() if each.lesson == path.stem]
+
+    assert minutes.is_true(), minutes
+
+
+def test_a_long_lesson_has_a_core_for_a_workshop(path: Path, notebook: NotebookNode) -> None:
+    [minutes] = [each for each in measured() if each.lesson == path.stem]
+    core = re.search(r"The core takes about (\d+) minutes", notebook.cells[0].source)
+
+    if minutes.estimated[0] > LONG_READING or path.stem in IN_PARTS:
+        assert FURTHER.search(prose(notebook))
+    assert bool(core) == bool(FURTHER.search(prose(notebook)))
+    assert core is None or int(core[1]) <= LONG_READING
+
+
+def test_the_table_of_minutes_is_that_of_the_notebooks() -> None:
+    assert TABLE.read_text() == table()
+
+
+@pytest.mark.parametrize(
+    ("stated", "holds"),
+    [((20, 32), True), ((0, 0), False), ((13, 32), False), ((27, 32), False), ((20, 43), False)],
+)
+def test_minutes_are_true_within_a_third(stated: tuple[int, int], holds: bool) -> None:
+    minutes = Minutes("any", words=3000, cells=50, predictions=5, exercises=2, stated=stated)
+
+    assert minutes.estimated == (20, 32)
+    assert minutes.is_true() is holds
 
 
 def test_only_known_tags_are_used_and_no_cell_is_left_out(notebook: NotebookNode) -> None:

@@ -71,7 +71,7 @@ def test_environment_is_what_make_pins_writes() -> None:
 
 def test_environment_installs_labkit_under_the_same_constraints() -> None:
     assert conda()[1][0] == "-c constraints.txt"
-    assert conda()[1][-1] == "-e ."
+    assert conda()[1][-1] == "-e .[lab]"
 
 
 def test_conda_itself_is_asked_for_nothing_that_lacks_a_platform() -> None:

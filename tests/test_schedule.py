@@ -12,7 +12,7 @@ import pytest
 
 import labkit
 from labkit import Lab, LabError
-from labkit.schedule import explore
+from labkit.concurrency.schedule import explore
 from tests.protocols import (
     BumpBeforeCommit,
     BusyMarker,

@@ -1,1 +1,26 @@
-"""The caches of the series, from the first decorator to the last."""
+"""Caching the answers of database queries in Redis: what an application imports.
+
+It imports nothing else of labkit, and needs flask-sqlalchemy, redis and orjson only.
+"""
+
+from labkit.cache.codec import CorruptData, NotStorable, dumps, loads, register
+from labkit.cache.commits import after_root_commit, watch_writes
+from labkit.cache.keys import call_key
+from labkit.cache.statements import NotCacheable, statement_key, tables_read
+from labkit.cache.ttl import checked_ttl, jittered_ms
+
+__all__ = [
+    "CorruptData",
+    "NotCacheable",
+    "NotStorable",
+    "after_root_commit",
+    "call_key",
+    "checked_ttl",
+    "dumps",
+    "jittered_ms",
+    "loads",
+    "register",
+    "statement_key",
+    "tables_read",
+    "watch_writes",
+]

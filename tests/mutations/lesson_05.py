@@ -4,7 +4,7 @@ from __future__ import annotations
 
 NOTEBOOK = "notebooks/05_races.ipynb"
 LOADING = "labkit/cache/loading.py"
-CROWD = "labkit/cache/crowd.py"
+CROWD = "labkit/concurrency/stampede.py"
 EXERCISES = "labkit/lessons/lesson_05.py"
 
 MUTATIONS: list[tuple[str, str, str, str]] = [

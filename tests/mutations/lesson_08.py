@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 NOTEBOOK = "notebooks/08_lua_invalidation.ipynb"
-INVALIDATION = "labkit/cache/invalidation.py"
-LOCAL = "labkit/cache/local.py"
-PROCESSES = "labkit/cache/processes.py"
+INVALIDATION = "labkit/baselines/deletion.py"
+LOCAL = "labkit/concurrency/local_cache.py"
+PROCESSES = "labkit/concurrency/processes.py"
 EXERCISES = "labkit/lessons/lesson_08.py"
 
 MUTATIONS: list[tuple[str, str, str, str]] = [

@@ -9,7 +9,7 @@ from labkit.measure.plots.style import INK, NEUTRAL, PALETTE, figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from labkit.schedule import Run, Step
+    from labkit.concurrency.schedule import Run, Step
 
 LANE_HEIGHT = 0.62
 ABSENT = (None, "")

@@ -16,11 +16,12 @@ import redis
 
 import labkit
 from labkit import Lab, LabError
-from labkit.cache import invalidation, local
-from labkit.cache.bystander import bystander
-from labkit.cache.bystander import main as bystander_main
-from labkit.cache.invalidation import STRATEGIES, cost, fill, set_of
-from labkit.cache.local import CarefulLocalCache, LocalCache, disconnect, local_workers
+from labkit.baselines import deletion
+from labkit.baselines.deletion import STRATEGIES, cost, fill, set_of
+from labkit.concurrency import local_cache
+from labkit.concurrency.local_cache import CarefulLocalCache, LocalCache, disconnect, local_workers
+from labkit.concurrency.other_client import main as other_client_main
+from labkit.concurrency.other_client import other_client
 from labkit.shop import User, db
 from tests.helpers import (
     defined,
@@ -103,7 +104,7 @@ def test_what_is_stored_during_the_removal_of_a_set_stays(client):
 
     client.unlink = store_first
     try:
-        assert invalidation.set_of_keys(client, "tag") == 10
+        assert deletion.set_of_keys(client, "tag") == 10
     finally:
         del client.unlink
     assert client.smembers(set_of("tag")) == {b"tag:new"}
@@ -116,11 +117,11 @@ def test_of_two_who_remove_one_tag_one_removes_it(client):
 
     def rename_second(*keys: Any) -> Any:
         client.rename = rename
-        others.append(invalidation.set_of_keys(client, "tag"))
+        others.append(deletion.set_of_keys(client, "tag"))
         return rename(*keys)
 
     client.rename = rename_second
-    assert invalidation.set_of_keys(client, "tag") == 0
+    assert deletion.set_of_keys(client, "tag") == 0
     assert others == [10]
 
 
@@ -141,7 +142,7 @@ def test_another_client_waits_for_the_end_of_a_script(shared):
         shared.redis.eval(busy, 0)
         took.append(1000 * (time.perf_counter() - began))
 
-    with bystander(shared) as other:
+    with other_client(shared) as other:
         alone = other.waits_during(lambda: time.sleep(0.05))
         waits = other.waits_during(work)
 
@@ -152,7 +153,7 @@ def test_another_client_waits_for_the_end_of_a_script(shared):
 
 def test_another_client_that_loses_its_server_says_so(shared, tmp_path, monkeypatch):
     monkeypatch.setenv("LABKIT_DATA", str(tmp_path))
-    with labkit.start(shared.server.kind, users=5, orders=5) as lab, bystander(lab) as other:
+    with labkit.start(shared.server.kind, users=5, orders=5) as lab, other_client(lab) as other:
         assert other.waits_during(lambda: time.sleep(0.01))
         with pytest.raises(LabError, match="ended before its work"):
             other.waits_during(lambda: lab.redis.shutdown(nosave=True, force=True))
@@ -170,15 +171,15 @@ def test_a_server_that_is_lost_after_the_last_get_is_noticed(shared, tmp_path, m
             return line
 
         monkeypatch.setattr("sys.stdin.readline", lose_the_server_before_stop)
-        monkeypatch.setattr("labkit.cache.bystander._read", lambda *_: None)
+        monkeypatch.setattr("labkit.concurrency.other_client._read", lambda *_: None)
         with pytest.raises(redis.ConnectionError):
-            bystander_main()
+            other_client_main()
 
 
 def test_a_simulated_redis_has_no_other_client(tmp_path, monkeypatch):
     monkeypatch.setenv("LABKIT_DATA", str(tmp_path))
     with labkit.start("fake", users=5, orders=5) as simulated:
-        with pytest.raises(LabError), bystander(simulated):
+        with pytest.raises(LabError), other_client(simulated):
             pass
         with pytest.raises(LabError), local_workers(simulated, 1, 1, False):
             pass
@@ -193,7 +194,7 @@ def rename(lab: Lab, name: str) -> None:
 
 
 def publish(lab: Lab) -> Any:
-    heard = lab.redis.publish(local.CHANNEL, "user:7")
+    heard = lab.redis.publish(local_cache.CHANNEL, "user:7")
     lab.redis.ping()  # answered after the messages have been written to all who listen
     return heard
 
@@ -234,24 +235,24 @@ def test_a_local_cache_loads_once_until_it_is_told(client, kind):
 
     assert wait_until(lambda: cache.get("entry", load) == cache.get("entry", load))
     kept = cache.get("entry", load)
-    client.publish(local.CHANNEL, "another")
+    client.publish(local_cache.CHANNEL, "another")
     client.ping()
     assert cache.get("entry", load) == kept
-    client.publish(local.CHANNEL, "entry")
+    client.publish(local_cache.CHANNEL, "entry")
     assert wait_until(lambda: cache.get("entry", load) == kept + 1)
 
 
 @pytest.mark.parametrize("code", [
-    "from labkit.cache.local import local_workers\n"
+    "from labkit.concurrency.local_cache import local_workers\n"
     "with local_workers(lab, 1, 1, False) as workers:\n"
     "    print('pid', workers['worker-1'].pid, workers['worker-1'].ask('name?'), flush=True)\n"
     "    time.sleep(600)\n",
-    "from labkit.cache.bystander import MODULE\n"
-    "from labkit.cache.processes import worker\n"
+    "from labkit.concurrency.other_client import MODULE\n"
+    "from labkit.concurrency.processes import worker\n"
     "with worker(MODULE, {'redis': lab.redis_url}) as other:\n"
     "    print('pid', other.pid, other.ask('measure'), flush=True)\n"
     "    time.sleep(600)\n",
-], ids=["worker", "bystander"])  # fmt: skip
+], ids=["worker", "other_client"])  # fmt: skip
 def test_a_killed_kernel_leaves_no_process(shared, tmp_path, code):
     start = f"import labkit, time\nlab = labkit.start({shared.server.kind!r}, users=5, orders=5)\n"
     kernel = start_python(start + code, LABKIT_DATA=str(tmp_path))
@@ -267,7 +268,7 @@ def test_a_killed_kernel_leaves_no_process(shared, tmp_path, code):
 
 def test_processes_are_gone_after_their_block(shared):
     before = set(psutil.Process().children())
-    with bystander(shared) as other:
+    with other_client(shared) as other:
         other.waits_during(lambda: None)
     with local_workers(shared, 2, user=7, careful=False) as workers:
         assert all(is_running(worker.pid) for worker in workers.values())
@@ -277,7 +278,7 @@ def test_processes_are_gone_after_their_block(shared):
 
 @pytest.mark.parametrize("name", ["LocalCache", "CarefulLocalCache"])
 def test_the_notebooks_code_is_labkits(name):
-    ours = ast.unparse(defined(Path(local.__file__).read_text())[name])
+    ours = ast.unparse(defined(Path(local_cache.__file__).read_text())[name])
     theirs = ast.unparse(defined_in_notebook("08_lua_invalidation")[name])
 
     ours = ours.replace("    assert self.messages.connection is not None\n    ", "")

@@ -16,14 +16,14 @@ from contextlib import contextmanager
 
 import redis
 
-from labkit.cache.processes import Worker, read_task, worker
+from labkit.concurrency.processes import Worker, read_task, worker
 from labkit.lab import Lab
 
-MODULE = "labkit.cache.bystander"
-KEY = "bystander"
+MODULE = "labkit.concurrency.other_client"
+KEY = "other_client"
 
 
-class Bystander:
+class OtherClient:
     """The other client, seen from the process that has started it."""
 
     def __init__(self, process: Worker) -> None:
@@ -52,7 +52,7 @@ class Bystander:
 
 
 @contextmanager
-def bystander(lab: Lab) -> Iterator[Bystander]:
+def other_client(lab: Lab) -> Iterator[OtherClient]:
     """Start another client. It ends with the `with` block.
 
     Args:
@@ -62,7 +62,7 @@ def bystander(lab: Lab) -> Iterator[Bystander]:
         LabError: the lab's Redis is simulated and cannot be shared.
     """
     with worker(MODULE, {"redis": lab.redis_url}) as process:
-        yield Bystander(process)
+        yield OtherClient(process)
 
 
 def main() -> None:

@@ -19,10 +19,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import create_engine, text
 
-from labkit.cache.processes import Worker, read_task, worker
+from labkit.concurrency.processes import Worker, read_task, worker
 from labkit.lab import Lab
 
-MODULE = "labkit.cache.local"
+MODULE = "labkit.concurrency.local_cache"
 CHANNEL = "shop:invalidate"  # a channel belongs to the whole server, whatever the database
 GREETING_TIMEOUT = 30.0  # seconds that Redis has to confirm a subscription
 

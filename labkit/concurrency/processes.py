@@ -68,7 +68,7 @@ def worker(module: str, task: Mapping[str, Any]) -> Iterator[Worker]:
     """Run a module as a process. It is killed at the end of the `with` block.
 
     Args:
-        module: its name, such as "labkit.cache.crowd".
+        module: its name, such as "labkit.concurrency.stampede".
         task: what it does, as JSON, is the first line of its input. It may hold secrets.
     """
     command = [sys.executable, "-m", module]

@@ -1,0 +1,1 @@
+"""What the series measures against: the ways that its lessons leave behind."""
