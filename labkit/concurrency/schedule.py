@@ -22,6 +22,7 @@ from typing import Any
 
 from labkit.errors import LabError
 from labkit.lab import Lab
+from labkit.measure.plots.schedules import draw_run
 
 Actor = Callable[[], Generator[None, None, None]]
 Check = Callable[[], str | None]
@@ -67,9 +68,14 @@ class Run:
 
     def plot(self) -> None:
         """Draw a replayed run as lanes in time: what the lanes showed, and each actor's steps."""
-        from labkit.measure.plots.schedules import draw_run
-
-        draw_run(self)
+        lanes = self.steps[0].lanes if self.steps else {}
+        draw_run(
+            tokens=[step.token for step in self.steps],
+            actors=[step.actor for step in self.steps],
+            labels=[step.label for step in self.steps],
+            lanes={name: [step.lanes[name] for step in self.steps] for name in lanes},
+            problem=self.problem,
+        )
 
 
 @dataclass(frozen=True)
