@@ -69,8 +69,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "tags from a walk over the statement",
         NOTEBOOK,
-        "return sorted({*tables_read(statement, dialect), EVERYTHING})",
-        "return sorted({*tables_walked(statement), EVERYTHING})",
+        "served, true = after_the_delete(2, tags_of)",
+        "served, true = after_the_delete(2, tables_walked)",
     ),
     (
         "an entry without the token of everything",
