@@ -7,6 +7,8 @@ STATEMENTS = "labkit/cache/statements.py"
 ELEMENTS = "labkit/cache/elements.py"
 REFUSALS = "labkit/cache/refusals.py"
 STABLE = "labkit/cache/stable.py"
+COMMITS = "labkit/cache/commits.py"
+WRITES = "labkit/cache/writes.py"
 EXERCISES = "labkit/lessons/lesson_10.py"
 
 MUTATIONS: list[tuple[str, str, str, str]] = [
@@ -293,5 +295,42 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         EXERCISES,
         "(name, type(value).__name__, repr(value))",
         "(name, str(value))",
+    ),
+    # What was written, and when it is told.
+    (
+        "foreign keys are not followed: labkit",
+        WRITES,
+        "if done == INSERTED or not isinstance(table, Table):",
+        "if True:",
+    ),
+    (
+        "a write in a CTE unnoticed: labkit",
+        WRITES,
+        "        if isinstance(part, UpdateBase):",
+        "        if part is statement and isinstance(part, UpdateBase):",
+    ),
+    (
+        "text that writes taken for a SELECT: labkit",
+        WRITES,
+        "return frozenset() if reads and not HOLDS_A_WRITE.search(sql, reads.end()) else None",
+        "return frozenset()",
+    ),
+    (
+        "a statement under AUTOCOMMIT waits for a commit: labkit",
+        COMMITS,
+        "        return not dialect.detect_autocommit_setting(driver)",
+        "        return True",
+    ),
+    (
+        "what invalidate raises breaks the commit: labkit",
+        COMMITS,
+        "    if owner is not None and owner.session.get_transaction() is owner:",
+        "    if False and owner:",
+    ),
+    (
+        "told before the COMMIT: labkit",
+        COMMITS,
+        "            try:\n                commit(",
+        "            _tell(info, calls)\n            try:\n                commit(",
     ),
 ]
