@@ -281,8 +281,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "the wrong letters: the exercise",
         EXERCISES,
-        'solution={"b", "d", "f"}',
-        'solution={"b", "d"}',
+        'REFUSED = {"b", "d", "f"}',
+        'REFUSED = {"b", "d"}',
     ),
     (
         "a refusal that is stored: the exercise",
