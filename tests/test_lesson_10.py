@@ -22,7 +22,11 @@ from labkit.shop import Order, User
 from tests.helpers import defined_in_notebook
 
 PARTS = ["key_of", "sql", "values", "words", "structure", "beside", "names", "only_known"]
-Asked = namedtuple("Asked", "statement params context", defaults=({}, {}))  # noqa: PYI024
+Asked = namedtuple("Asked", "statement params context", defaults=({}, {}))
+
+
+class Tea(enum.Enum):
+    ASSAM = "Assam"
 
 
 class Loud(sa.TypeDecorator[str]):
@@ -80,7 +84,7 @@ DIFFERENT = [
     Asked(coerced(sa.JSON())),
     Asked(coerced(sa.Enum("a", "b"))),
     Asked(coerced(sa.Enum("a", "c"))),
-    Asked(coerced(sa.Enum(enum.Enum("A", {"a": "1"})))),
+    Asked(coerced(sa.Enum(Tea))),
     Asked(coerced(sa.String().with_variant(Loud(), "sqlite"))),
     Asked(sa.select(sa.literal("x", sa.String()))),
     Asked(sa.select(User.name.label("a"))),

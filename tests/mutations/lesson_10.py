@@ -51,7 +51,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "the small key sees no variants of a type",
         NOTEBOOK,
-        r'if getattr(getattr(part, \"type\", None), \"_variant_mapping\", None):',
+        r"if getattr(getattr(part, \"type\", None), \"_variant_mapping\", None):",
         "if False:",
     ),
     (
@@ -95,7 +95,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "no marker before the commit",
         NOTEBOOK,
-        r'tokens.mark(lab.redis, \"writer1\", \"users\", deadline_ms=60_000)',
+        r"tokens.mark(lab.redis, \"writer1\", \"users\", deadline_ms=60_000)",
         "pass",
     ),
     (
