@@ -118,14 +118,14 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "everybody gets the lease: labkit",
         LOADING,
-        "client.set(lease, token, nx=True, px=lease_ms)",
-        "client.set(lease, token, px=lease_ms)",
+        "client.set(name, ours, nx=True, px=lease_ms)",
+        "client.set(name, ours, px=lease_ms)",
     ),
     (
         "a lease without a TTL: labkit",
         LOADING,
-        "client.set(lease, token, nx=True, px=lease_ms)",
-        "client.set(lease, token, nx=True)",
+        "client.set(name, ours, nx=True, px=lease_ms)",
+        "client.set(name, ours, nx=True)",
     ),
     (
         "a holder that deletes the lease of another: labkit",
@@ -136,15 +136,26 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a failed load that keeps its lease: labkit",
         LOADING,
-        "            finally:\n                client.eval",
-        "            except ZeroDivisionError:\n                raise\n"
-        "            else:\n                client.eval",
+        "    finally:\n        if taken:",
+        "    except ZeroDivisionError:\n        raise\n    else:\n        if taken:",
     ),
     (
         "a holder that does not look again: labkit",
         LOADING,
-        "                value = client.get(key)  # stored between our look and our lease?\n",
-        "",
+        "            found = lookup(client, key, *tags)  # stored since our last look?\n",
+        "            if not is_ours:\n                found = lookup(client, key, *tags)\n",
+    ),
+    (
+        "a holder that stores whatever was written meanwhile: labkit",
+        LOADING,
+        "fill(client, key, value, ttl, found, *tags)",
+        "fill(client, key, value, ttl, lookup(client, key, *tags), *tags)",
+    ),
+    (
+        "callers that wait for a lease while nobody can fill: labkit",
+        LOADING,
+        "(is_ours or found.busy)",
+        "is_ours",
     ),
     (
         "a crowd that outlives its kernel: labkit",
