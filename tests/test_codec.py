@@ -18,7 +18,8 @@ import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, literal, select
+from sqlalchemy import Column, Integer, MetaData, String, Table, create_engine, literal, select
+from sqlalchemy.sql.elements import quoted_name
 
 from labkit.cache.codec import CorruptData, NotStorable, dumps, loads, register
 from labkit.shop import User
@@ -53,7 +54,40 @@ class Unknown(enum.Enum):
     ONE = 1
 
 
-register(Status, Size, Tea, Rights, Span)
+class Lost(enum.Enum):
+    """Members that their values, read from somewhere, do not lead back to."""
+
+    NAN = float("nan")
+    INSIDE = ("NaN", float("nan"))
+    FOUND = 1.5
+    SAME = 1.5  # another name of FOUND
+
+
+class Signalling(enum.Enum):
+    NAN = Decimal("sNaN")
+
+
+class Hidden(enum.Enum):
+    ONE = "one"
+
+    @property
+    def value(self) -> str:  # what is stored is not what it is looked up by
+        return "hidden"
+
+
+class Listed(enum.Enum):
+    A = [1, {"a": 2}]  # noqa: RUF012 - a value that cannot be hashed
+
+
+class Loose(enum.Enum):
+    A = "a"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Loose:
+        return cls.A
+
+
+register(Status, Size, Tea, Rights, Span, Lost, Signalling, Hidden, Listed, Loose)
 
 
 class Pair(NamedTuple):
@@ -287,6 +321,11 @@ REFUSED = [
     (1j, "builtins.complex cannot be stored"),
     (len, "builtins.builtin_function_or_method cannot be stored"),
     (Unknown.ONE, "register(Unknown), or store its .value"),
+    (Lost.NAN, "NAN: nan> cannot be stored: its value does not lead back to it"),
+    (Lost.INSIDE, "does not lead back to it. Give it another value, or store its name"),
+    (Signalling.NAN, "does not lead back to it"),
+    (Hidden.ONE, "does not lead back to it"),
+    (quoted_name("a", True), "quoted_name cannot be stored"),
     (datetime.datetime(2025, 1, 1, tzinfo=FixedZone()), "use zoneinfo.ZoneInfo, or UTC"),
     (cycle, "contains itself"),
     (deep, "nested too deeply"),
@@ -345,3 +384,62 @@ def test_plain_rows_are_plain_json() -> None:
 
     assert dumps(rows) == orjson.dumps(rows)
     assert loads(dumps(rows)) == rows
+
+
+def test_what_an_enums_value_leads_back_to_is_stored() -> None:
+    for member in (Lost.FOUND, Lost.SAME, Listed.A, Loose.A):
+        assert loads(dumps([member, {member.name: member}])) == [member, {member.name: member}]
+
+
+def test_an_enum_that_is_refused_is_refused_again() -> None:
+    for _ in range(2):
+        with pytest.raises(NotStorable):
+            dumps({Lost.NAN: 1})
+
+
+cats = Table("cats", MetaData(), Column("id", Integer), Column("name", String))
+
+
+def core_rows(table: Table, *columns: str) -> list[dict[str, Any]]:
+    """Return rows of a Core table, as the message of the codec says to make them."""
+    engine = create_engine("sqlite://")
+    with engine.begin() as connection:
+        cats.create(connection)
+        connection.execute(cats.insert(), [{"id": n, "name": f"cat {n}"} for n in range(3)])
+        if table is not cats:
+            table = Table("cats", MetaData(), autoload_with=connection)
+        selected = connection.execute(select(*(table.c[name] for name in columns)))
+        return [dict(row._mapping) for row in selected]
+
+
+@pytest.mark.parametrize("columns", [("id", "name"), ("name",)])
+@pytest.mark.parametrize("table", [cats, Table("reflected", MetaData())], ids=lambda t: t.name)
+def test_rows_of_a_core_table_are_stored(table: Table, columns: tuple[str, ...]) -> None:
+    rows = core_rows(table, *columns)
+    assert {type(key) for row in rows for key in row} == {quoted_name}
+    today = datetime.date(2025, 7, 1)
+    mixed = [*rows, {"id": 9, "name": None}]
+    for value in (rows, rows[0], [{**row, "day": today} for row in rows], mixed, (rows, [rows])):
+        entry = dumps(value)
+        assert exact(loads(entry)) == exact(without_quotes(value))
+        assert entry == dumps(without_quotes(value))
+    assert {type(key) for row in rows for key in row} == {quoted_name}, "the rows were changed"
+
+
+def without_quotes(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {"".join(key): without_quotes(item) for key, item in value.items()}
+    return type(value)(map(without_quotes, value)) if type(value) in (list, tuple) else value
+
+
+def test_a_core_tables_name_can_look_like_a_tag() -> None:
+    tagged = {quoted_name("$date", None): "tomorrow"}
+
+    assert loads(dumps(tagged)) == loads(dumps([tagged])[1:-1]) == tagged
+
+
+def test_rows_of_another_kind_beside_those_of_a_core_table_are_refused() -> None:
+    rows: list[Any] = core_rows(cats, "id", "name")
+
+    with pytest.raises(NotStorable, match="OrderedDict cannot be stored"):
+        dumps([*rows, collections.OrderedDict(rows[0])])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import dataclasses
 import datetime
 import enum
 import functools
@@ -67,6 +68,31 @@ class Shade(enum.Enum):
 
 class Level(enum.IntEnum):
     ONE = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Filter:
+    region: Any
+    limit: Any = dataclasses.field(default=10, compare=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Slotted:
+    region: Any
+    limit: Any = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Scoped(Filter):
+    seed: dataclasses.InitVar[int] = 0
+    tenant: Any = dataclasses.field(default=None, init=False)
+
+    def __post_init__(self, seed: int) -> None:
+        object.__setattr__(self, "tenant", seed)
+
+    @functools.cached_property
+    def words(self) -> str:
+        return f"{self.region} {self.tenant}"
 
 
 def key(*args: Any, **kwargs: Any) -> str:
@@ -138,6 +164,21 @@ DIFFERENT: list[tuple[Any, Any]] = [
     (Colour.RED, Shade.RED),
     (Colour.RED, 1),
     (Level.ONE, 1),
+    (range(0), range(1, 1)),
+    (range(3), range(0, 3, 2)),
+    (range(3), [0, 1, 2]),
+    (Filter("EU"), Filter("US")),
+    (Filter("EU"), Filter("EU", 20)),
+    (Filter(1), Filter(True)),
+    (Filter("EU"), Slotted("EU")),
+    (Filter("EU"), {"region": "EU", "limit": 10}),
+    (Filter(Filter("EU")), Filter(Slotted("EU"))),
+    (Scoped("EU", 10, 1), Scoped("EU", 10, 2)),
+    (Filter, Scoped),
+    (Filter, Filter("EU")),
+    (int, "builtins.int"),
+    (int, bool),
+    (Users, Orders),
 ]
 
 
@@ -229,8 +270,243 @@ def wrapped(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def test_a_decorator_that_uses_wraps_is_looked_through():
-    assert call_key(wrapped(wrapped(report)), ("US", 10), {}) == key("US")
+def doubled(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return 2 * function(*args, **kwargs)
+
+    return wrapper
+
+
+def times(number: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return number * function(*args, **kwargs)
+
+        return wrapper
+
+    return decorate
+
+
+def times_by_default(number: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapper(*args: Any, number: int = number) -> Any:
+            return number * function(*args)
+
+        return wrapper
+
+    return decorate
+
+
+def times_by_attribute(number: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapper(*args: Any) -> Any:
+            return wrapper.number * function(*args)  # type: ignore[attr-defined]
+
+        wrapper.number = number  # type: ignore[attr-defined]
+        return wrapper
+
+    return decorate
+
+
+class Times:
+    def __init__(self, number: int, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.number, self.function = number, function
+
+    def __call__(self, *args: Any) -> Any:
+        return self.number * self.function(*args)
+
+
+def as_partial(function: Callable[..., Any], *args: Any) -> Callable[..., Any]:
+    return functools.update_wrapper(functools.partial(function, *args), function)
+
+
+def test_a_decorator_that_holds_its_function_alone_is_looked_through():
+    bare, once, twice = (
+        call_key(function, ("US", 10), {})
+        for function in (report, wrapped(report), wrapped(wrapped(report)))
+    )
+    assert once == call_key(wrapped(report), (), {"region": "US"})
+    assert once.rpartition(":")[0] == bare.rpartition(":")[0]
+    assert len({bare, once, twice}) == 3  # who knows what a wrapper does with the answer?
+
+
+def test_two_decorators_make_two_questions_of_one_function():
+    one, other = doubled(tripled_once), wrapped(tripled_once)
+    assert one(1) != other(1)
+    assert call_key(one, (1,), {}) != call_key(other, (1,), {})
+    assert call_key(wrapped(doubled(report)), ("US",), {}) != call_key(
+        doubled(wrapped(report)), ("US",), {}
+    )
+
+
+def tripled_once(number):
+    return 3 * number
+
+
+@pytest.mark.parametrize(
+    ("function", "held"),
+    [
+        (times(2)(report), "number"),
+        (wrapped(times(2)(report)), "number"),
+        (times(2)(wrapped(report)), "number"),
+        (times_by_default(2)(report), "defaults of its own"),
+        (times_by_attribute(2)(report), "wrapper"),
+        (Times(2, report), "what a Times may hold"),
+        (wrapped(Times(2, report)), "what a Times may hold"),
+        (as_partial(report, "US"), "what a partial may hold"),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_a_decorator_that_holds_more_is_refused_until_there_is_a_name(function, held):
+    with pytest.raises(TypeError, match=rf"\.report is wrapped by a decorator that holds {held},"):
+        call_key(function, ("US",), {})
+    assert call_key(function, ("US",), {}, name="a") != call_key(function, ("US",), {}, name="b")
+
+
+def test_what_remembers_answers_or_belongs_to_a_class_changes_no_question():
+    assert call_key(functools.cache(report), ("US",), {}) == key("US")
+    assert call_key(vars(Users)["count"], ("US",), {}) == call_key(Users.count, ("US",), {})
+
+
+@pytest.mark.parametrize("function", [wrapped(Users().of), {"a": 1}.get, "text".startswith])
+def test_a_method_whose_object_no_argument_shows_is_refused(function):
+    with pytest.raises(TypeError, match="hides its object from the key"):
+        call_key(function, ("US",), {})
+
+
+# What is left out.
+
+
+def sold(session, region, *words, limit=10, **filters): ...
+
+
+def test_a_parameter_can_be_left_out_by_position_or_by_keyword():
+    keys = {
+        call_key(sold, args, kwargs, ignore=("session",))
+        for args, kwargs in [
+            ((Visitor(), "US"), {}),
+            ((Visitor(), "US"), {"limit": 10}),
+            ((), {"session": Visitor(), "region": "US"}),
+            ((None, "US"), {}),
+        ]
+    }
+    assert len(keys) == 1
+    assert call_key(sold, (None, "EU"), {}, ignore=("session",)) not in keys
+    assert call_key(sold, (None, "US"), {}) not in keys
+
+
+@pytest.mark.parametrize(
+    ("ignored", "changed"),
+    [("words", ((1, "US", "b"), {})), ("filters", ((1, "US", "a"), {"x": 2}))],
+)
+def test_all_that_a_star_takes_can_be_left_out(ignored, changed):
+    one = call_key(sold, (1, "US", "a"), {"x": 1} if ignored == "filters" else {}, ignore=[ignored])
+    args, kwargs = changed
+    assert one == call_key(sold, args, kwargs, ignore=[ignored])
+    assert call_key(sold, (1, "US"), {}) != call_key(sold, args, kwargs)
+
+
+def test_the_object_of_a_method_can_be_left_out():
+    one, other = (call_key(Users().of, ("US",), {}, ignore=("self",)) for _ in range(2))
+    assert one == other == call_key(Users.of, (Visitor(), "US"), {}, ignore=("self",))
+    assert one != call_key(Users().of, ("EU",), {}, ignore=("self",))
+
+
+def test_a_name_that_is_no_parameter_cannot_be_left_out():
+    for call in ({"session": 1, "region": 2}, {"session": 1, "region": 2, "sesion": 3}):
+        with pytest.raises(
+            ValueError, match="no parameter 'sesion' to ignore: it has session, reg"
+        ):
+            call_key(sold, (), call, ignore=("session", "sesion"))
+    with pytest.raises(TypeError, match=r"ignore takes several names: write \('session',\)"):
+        call_key(sold, (1, "US"), {}, ignore="session")
+
+
+# Classes and dataclasses.
+
+
+class Tenant:
+    @classmethod
+    def report(cls, region): ...
+
+
+class OtherTenant(Tenant): ...
+
+
+def test_a_class_method_has_its_class_as_an_argument():
+    one = call_key(Tenant.report, ("US",), {})
+    assert one == call_key(Tenant.report, (), {"region": "US"})
+    assert one != call_key(OtherTenant.report, ("US",), {})
+
+
+def local_class(secret: int) -> type:
+    class Local:
+        hidden = secret
+
+    return Local
+
+
+class Unfrozen(Filter): ...
+
+
+@dataclasses.dataclass
+class Open:
+    region: str
+
+
+class Slot:
+    __slots__ = ("secret",)
+
+
+@dataclasses.dataclass(frozen=True)
+class OnSlot(Slot):
+    region: str
+
+
+@dataclasses.dataclass(frozen=True)
+class OnText(str):
+    region: str
+
+
+def with_secret(value: Any) -> Any:
+    object.__setattr__(value, "secret", 7)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (local_class(1), r"<locals>\.Local is not found by that name, and has no key"),
+        (type("Filter", (), {}), r"the class tests\.test_keys\.Filter is not found by that name"),
+        (dataclasses.make_dataclass("Made", ["a"], frozen=True)(1), "Made is not found by that"),
+        (Open("EU"), r"Open has no key, as it can change: make it @dataclass\(frozen=True\)"),
+        (Unfrozen("EU"), r"a .+Unfrozen has no key\."),
+        (with_secret(Filter("EU")), "Filter has no key, as it holds secret beside its fields"),
+        (with_secret(OnSlot("EU")), "OnSlot has no key, as it holds secret beside its fields"),
+        (OnText("EU"), "OnText has no key, as it holds what its base class does beside"),
+        (Filter(object()), r"a builtins\.object has no key"),
+        (list[int], r"a .+GenericAlias has no key"),
+    ],
+    ids=lambda value: str(type(value).__name__),
+)
+def test_a_class_or_dataclass_that_does_not_show_all_is_refused(value, words):
+    with pytest.raises(TypeError, match=f"argument 'since': .*{words}"):
+        key("US", since=value)
+
+
+def test_a_dataclass_is_the_same_by_its_fields_and_by_nothing_else():
+    one, other = Scoped(built("EU"), seed=3), Scoped("EU", 10, 3)
+    assert key(one) == key(other)
+    assert one.words == "EU 3"  # now it holds that, too, and `other` does not
+    assert key(one) == key(other) == key(one)
+    assert key(Slotted(Filter({"a", "b"}))) == key(Slotted(Filter({"b", "a"})))
+    unset = object.__new__(Filter)
+    assert key(unset) not in {key(Filter(None)), key(Filter(None, None))}
 
 
 # What is refused.
@@ -249,10 +525,8 @@ class Text(str):
     [
         Visitor(),
         Text("US"),
-        object,
         bytearray(b"a"),
         1j,
-        range(3),
         iter([]),
         ...,
         datetime.datetime(2025, 7, 1, tzinfo=type("Zone", (datetime.tzinfo,), {})()),
@@ -273,8 +547,8 @@ def test_the_refusal_names_function_argument_type_and_what_to_do():
     assert str(refusal.value) == (
         f"{__name__}.report: argument 'since': a {__name__}.Visitor has no key. "
         "Pass what identifies it, such as its id. What has a key: NoneType, bool, int, float, str, "
-        "bytes, Decimal, UUID, date, time, datetime, timedelta, list, tuple, set, frozenset, dict, "
-        "Enum."
+        "bytes, Decimal, UUID, date, time, datetime, timedelta, range, list, tuple, set, "
+        "frozenset, dict, Enum, frozen dataclasses, classes."
     )
 
 
@@ -387,6 +661,8 @@ ATOMS = (
     )
     | st.timedeltas()
     | st.sampled_from(ENUMS)
+    | st.builds(range, st.integers(-3, 3), st.integers(-3, 3), st.integers(1, 2))
+    | st.sampled_from([int, str, datetime.date, enum.Enum, HTTPStatus])
 )
 
 
@@ -400,6 +676,8 @@ VALUES = st.recursive(
         | st.tuples(inner)
         | st.sets(HASHABLE, max_size=4)
         | st.dictionaries(HASHABLE, inner, max_size=3)
+        | st.builds(Filter, inner, inner)
+        | st.builds(Slotted, inner)
     ),
     max_leaves=8,
 )
@@ -422,6 +700,9 @@ MAKE: dict[str, Callable[[bytes], Any]] = {
     "frozenset": lambda content: frozenset(parts(content)),
     "dict": lambda content: dict(parts(content)),
     "Enum": lambda content: member(*decode(content)),
+    "range": lambda content: range(*decode(content)),
+    "class": lambda content: named(*decode(content)),
+    "dataclass": lambda content: instance(*decode(content)),
 }
 
 
@@ -448,8 +729,19 @@ def moment(kind: Any, content: bytes) -> Any:
     return kind.fromisoformat(text).replace(tzinfo=zone, fold=fold)
 
 
+def named(module: str, name: str) -> Any:
+    return getattr(sys.modules[module], name)
+
+
 def member(module: str, name: str, value: Any) -> Any:
-    return getattr(sys.modules[module], name)(value)
+    return named(module, name)(value)
+
+
+def instance(module: str, name: str, fields: dict[str, Any]) -> Any:
+    made = object.__new__(named(module, name))
+    for field, value in fields.items():
+        object.__setattr__(made, field, value)
+    return made
 
 
 def form(value: Any) -> Any:
@@ -461,6 +753,8 @@ def form(value: Any) -> Any:
         return kind, sorted((form(item) for item in value), key=repr)
     if kind is dict:
         return kind, sorted(([form(k), form(v)] for k, v in value.items()), key=repr)
+    if kind in (Filter, Slotted):
+        return kind, form(value.region), form(value.limit)
     if kind in (datetime.datetime, datetime.time):
         return kind, repr(value.replace(tzinfo=None)), zone_form(value.tzinfo)
     return kind, hex(value) if kind is int else repr(value)

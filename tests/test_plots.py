@@ -6,7 +6,10 @@ import io
 import itertools
 import math
 import os
+import random
+import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +23,23 @@ from matplotlib.text import Text
 import labkit
 from labkit.measure import plots
 from labkit.measure.plots import style
+from labkit.measure.plots.schedules import draw_run
 from labkit.measure.timing import Comparison
 
 LOOK_AT = os.environ.get("LABKIT_LOOK_AT")  # a folder: the pictures are saved there, for people
 
-FEW = Comparison({"miss": [6.1, 6.4, 7.0], "hit": [0.11, 0.12, 0.4]})
-MANY = Comparison(
-    {
-        name: [median * (1 + (n * 13 % 29) / 40) for n in range(100)]
-        for name, median in {
-            "no cache": 212.0,
-            "a miss, stored": 220.0,
-            "a hit": 0.151,
-            "Memcached from another process": 0.093,
-            "functools.lru_cache": 0.0002,
-        }.items()
-    }
-)
-NARROW = Comparison({"pickle": [1.02, 1.05, 1.07], "fixed codec": [1.01, 1.03, 1.09]})
+FEW = {"miss": [6.1, 6.4, 7.0], "hit": [0.11, 0.12, 0.4]}
+MANY = {
+    name: [median * (1 + (n * 13 % 29) / 40) for n in range(100)]
+    for name, median in {
+        "no cache": 212.0,
+        "a miss, stored": 220.0,
+        "a hit": 0.151,
+        "Memcached from another process": 0.093,
+        "functools.lru_cache": 0.0002,
+    }.items()
+}
+NARROW = {"pickle": [1.02, 1.05, 1.07], "fixed codec": [1.01, 1.03, 1.09]}
 
 # At least one picture of each function; several where numbers or names stretch it.
 PICTURES: dict[str, Callable[[], Any]] = {
@@ -47,7 +49,7 @@ PICTURES: dict[str, Callable[[], Any]] = {
         [212.3] + [0.216] * 8 + [99.95], ["miss"] + ["hit"] * 8 + ["miss"]
     ),
     "comparison": lambda: plots.comparison(FEW),
-    "comparison: one": lambda: plots.comparison(Comparison({"hit": [0.11, 0.12, 0.4]})),
+    "comparison: one": lambda: plots.comparison({"hit": [0.11, 0.12, 0.4]}),
     "comparison: many": lambda: plots.comparison(MANY),
     "comparison: narrow": lambda: plots.comparison(NARROW),
     "bars": lambda: plots.bars({"SCAN": 1211.0, "fixed": 1.0}, "One trip, not 1,211", "commands"),
@@ -115,6 +117,47 @@ PICTURES: dict[str, Callable[[], Any]] = {
     "invalidation_cost: tokens": lambda: plots.invalidation_cost(
         {"Lua": {10**3: 0.001, 10**5: 0.08}, "tokens": {1: 0.0001, 10**6: 0.00011}}
     ),
+    "invalidation_cost: uneven": lambda: plots.invalidation_cost(
+        {
+            "KEYS + DEL": {10**3: 0.003, 10**5: 0.17},
+            "SCAN + UNLINK": {10**3: 0.0018, 10**5: 0.18},
+            "Lua": {10**3: 0.001, 10**6: 1.3},
+            "SET of keys": {10**3: 0.003, 10**6: 2.4},
+            "a sixth line of other ways": {10**3: 0.004, 10**5: 0.4},
+            "one size": {10**4: 0.1},
+        }
+    ),
+    "draw_run": lambda: draw_run(
+        ["R1", "R2", "R3", "W1", "~token:users", "W2"],
+        ["R", "R", "R", "W", "eviction", "W"],
+        ["SET, GET", "SELECT", "EVALSHA", "UPDATE", "DEL", "INCRBY"],
+        {
+            "database row": ["EU", "EU", "EU", "US", "US", "US"],
+            "valid entry": [None, None, "EU", "EU", None, "EU"],
+        },
+        "Redis says EU, the database US",
+    ),
+    "draw_run: long": lambda: draw_run(
+        [f"{actor}{n}" for n in (1, 2, 3) for actor in "RSTW"] + ["W!"],
+        [*"RSTW"] * 3 + ["W"],
+        ["GET", "GET", "GET", "UPDATE", "SELECT", "SELECT", "SELECT", "DEL", "SET", "SET", "SET"]
+        + ["", ""],
+        {"row": ["old"] * 3 + ["new"] * 10, "entry": ["old"] * 7 + [None] + ["old"] * 5},
+        "Redis serves old, the database has new",
+    ),
+    "draw_run: no lanes": lambda: draw_run(["A1", "B1"], ["A", "B"], ["GET", "SET"], {}, ""),
+    "transaction: for now": lambda: plots.transaction(
+        [
+            ("writer", "begin", True, False, "LATAM", "LATAM"),
+            ("writer", "commit", False, False, "EU", "LATAM"),
+            ("writer", "delete", False, False, "EU", None),
+            ("reader", "fill", False, False, "EU", "EU"),
+            ("writer", "commit", False, False, "US", "EU"),
+        ]
+    ),
+    "formats: none": lambda: plots.formats({"json": {"a date": "refused"}}),
+    "promises: one": lambda: plots.promises({"call_key": {"1 and '1'": "right", "": "refused"}}),
+    "deadlines: one": lambda: plots.deadlines({"no jitter": [300.0] * 3}),
     "deadlines": lambda: plots.deadlines(
         {
             "no jitter": [300.01] * 1000,
@@ -159,7 +202,7 @@ def draw(name: str, monkeypatch: pytest.MonkeyPatch, look: Callable[[Figure], No
 
 def test_every_function_has_a_picture_here():
     functions = {name for name in plots.__all__ if callable(getattr(plots, name))}
-    assert functions == {name.partition(":")[0] for name in PICTURES}
+    assert functions | {"draw_run"} == {name.partition(":")[0] for name in PICTURES}
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -244,7 +287,7 @@ def test_every_measured_point_and_the_whole_curve_are_inside_the_axes(name, monk
 
 
 def test_a_comparison_draws_itself(shown):
-    FEW.plot()
+    Comparison(FEW).plot()
     assert len(shown) == 1
 
 
@@ -261,6 +304,293 @@ def test_a_name_says_its_colour(name, kind):
 
 def test_another_name_is_grey():
     assert style.color("Memcached") == style.NEUTRAL
+
+
+# Titles: what they say is in the data, and would be in a repeat.
+
+
+def title_of(drawing: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> str:
+    titles: list[str] = []
+    monkeypatch.setattr(plt, "show", lambda: titles.append(plt.gcf().get_suptitle()))
+    drawing()
+    [title] = titles
+    return title.replace("\n", " ")
+
+
+def noisy(value: Any, by: float, chance: random.Random) -> Any:
+    """Return data whose every time or ratio is another, by as much as a repeat's may be."""
+    if isinstance(value, dict):
+        return {name: noisy(each, by, chance) for name, each in value.items()}
+    if isinstance(value, list):
+        return [noisy(each, by, chance) for each in value]
+    return value * chance.uniform(1 - by, 1 + by)
+
+
+SIZES = {10**3: 0.003, 10**4: 0.02, 10**5: 0.22}
+TOKENS = {1: 0.00011, 10**5: 0.0001, 10**6: 0.0001}
+SPREAD = [270 + n * 0.03 for n in range(1000)]
+DAY = {"usual": 0.84, "job": 0.83}
+
+# What is drawn, its data, how noisy that is, and what the title says with any number as #.
+REPEATED: list[tuple[Callable[[Any], None], Any, float, str]] = [
+    (lambda ms: plots.calls(ms, ["miss", "hit"]), [212.3, 0.2], 0.2, "# of # calls missed"),
+    (plots.comparison, {"a": [1.0] * 9, "b": [4.0] * 9}, 0.2, "b: # times as long as a"),
+    (plots.comparison, {"a": [1.0] * 9, "b": [1.02] * 9}, 0.1, "Medians between # ms and # ms"),
+    (
+        plots.comparison,
+        {"slow": [9.0] * 9, "slow too": [9.1] * 9, "fast": [1.0] * 9},
+        0.1,
+        "fast is the fastest: the others take # to # times as long",
+    ),
+    (
+        plots.comparison,
+        {"slow": [9.0] * 9, "fast": [1.0] * 9, "fast too": [1.01] * 9},
+        0.1,
+        "slow is the slowest: # to # times as long as the others",
+    ),
+    (
+        plots.comparison,
+        {name: [ms] * 9 for name, ms in zip("abcd", [1, 1.01, 9, 9.1], strict=True)},
+        0.1,
+        "Medians between # ms and # ms",
+    ),
+    (
+        lambda points: plots.speed_up(300, 0.2, 310, points),
+        {0: 1, 0.5: 2, 0.8: 5, 0.9: 10, 1: 1000},
+        0.2,
+        "Five times as fast: # % hits are too few, # % are enough",
+    ),
+    (
+        lambda points: plots.speed_up(300, 90, 310, points),
+        {0: 1, 0.5: 1.7, 1: 3},
+        0.05,
+        "Measured up to # % hits: never five times as fast",
+    ),
+    (
+        lambda points: plots.speed_up(300, 60, 300, points),
+        {0: 1, 0.5: 1.7, 1: 5},
+        0.1,
+        "Mean speed-up against hit ratio",
+    ),
+    (
+        lambda kept: plots.growth([1, 2], kept[0], kept[1], "entries"),
+        [[100.0, 300.0], [100.0, 100.0]],
+        0.2,
+        "At the end, without a TTL: # times the most with one",
+    ),
+    (
+        lambda kept: plots.growth([1, 2], kept[0], kept[1], "entries"),
+        [[100.0, 100.0], [100.0, 100.0]],
+        0.1,
+        "What is stored without a TTL, and with one: entries",
+    ),
+    (
+        plots.policies,
+        {"lfu": DAY, "lru": {"usual": 0.84, "job": 0.7}},
+        0.005,
+        "Only lfu is close to the best throughout",
+    ),
+    (
+        plots.policies,
+        {"lfu": {"usual": 0.6, "job": 0.8}, "lru": {"usual": 0.8, "job": 0.6}},
+        0.05,
+        "No policy is close to the best throughout",
+    ),
+    (plots.policies, {"lfu": DAY, "lru": DAY}, 0.02, "Hit ratio of each policy"),
+    (
+        lambda seconds: plots.deadlines({"all": seconds[0], "spread": seconds[1]}),
+        [[300.0] * 1000, SPREAD],
+        0.0001,
+        "Statements in the busiest second: all #, spread #",
+    ),
+    (
+        plots.invalidation_cost,
+        {"tokens": TOKENS, "Lua": SIZES},
+        0.3,
+        "tokens: # times the entries, less than # times the time",
+    ),
+    (
+        plots.invalidation_cost,
+        {"KEYS + DEL": SIZES, "Lua": SIZES},
+        0.3,
+        "# times the entries take # to # times as long",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("draw_it", "data", "by", "finding"), REPEATED, ids=[finding for *_, finding in REPEATED]
+)
+def test_a_title_says_the_same_of_noisy_repeats(draw_it, data, by, finding, monkeypatch):
+    chance = random.Random(9)
+    for _ in range(10):
+        repeat = noisy(data, by, chance)
+        title = title_of(partial(draw_it, repeat), monkeypatch)
+        assert re.sub(r"[\d,.]*\d", "#", title) == finding
+
+
+# What no title had been written for: one of a kind, ties, nothing, sizes that differ.
+UNEVEN: list[tuple[Callable[[], None], str]] = [
+    (lambda: plots.calls([1.0], ["miss"]), "1 of 1 call missed"),
+    (lambda: plots.calls([1.0, 1.0], ["hit", "hit"]), "0 of 2 calls missed"),
+    (lambda: plots.calls([], []), "0 of 0 calls missed"),
+    (lambda: plots.comparison({"hit": [2.0]}), "hit: 2 ms in the median"),
+    (lambda: plots.comparison({"a": [1.0], "b": [1.0, 1.0]}), "Medians between 1 ms and 1 ms"),
+    (lambda: plots.comparison({"a": [0.0, 0.0], "b": [1.0]}), "Medians between 0 ms and 1 ms"),
+    (lambda: plots.speed_up(300, 1, 300, {}), "Mean speed-up against hit ratio"),
+    (lambda: plots.speed_up(300, 1, 300, {1: 300}), "Mean speed-up against hit ratio"),
+    (
+        lambda: plots.speed_up(300, 1, 300, {0.5: 9, 0.9: 2}),
+        "Mean speed-up against hit ratio",
+    ),
+    (
+        lambda: plots.speed_up(300, 1, 300, {0: 1}),
+        "Measured up to 0 % hits: never five times as fast",
+    ),
+    (
+        lambda: plots.growth([1, 2], [9, 4], [5, 5], "entries"),
+        "What is stored without a TTL, and with one: entries",
+    ),
+    (
+        lambda: plots.growth([1, 2], [9, 8], [0, 0], "kB"),
+        "What is stored without a TTL, and with one: kB",
+    ),
+    (lambda: plots.policies({"lru": {"day": 0.0}}), "Hit ratio of each policy"),
+    (lambda: plots.policies({"a": DAY, "b": {"usual": 0.1}}), "Hit ratio of each policy"),
+    (
+        lambda: plots.policies({"a": {"day": 0.9}, "b": {"day": 0.83}}),
+        "Hit ratio of each policy",
+    ),
+    (lambda: plots.deadlines({"all": [1.0]}), "Statements in the busiest second: all 1"),
+    (
+        lambda: plots.deadlines({"all": [0.0, 0.5], "none": []}),
+        "Statements in the busiest second: all 2, none 0",
+    ),
+    (
+        lambda: plots.invalidation_cost({"KEYS + DEL": SIZES, "Lua": {10**3: 0.003, 10**6: 3.0}}),
+        "Each way takes longer, the more entries there are",
+    ),
+    (
+        lambda: plots.invalidation_cost({"tokens": TOKENS, "Lua": TOKENS | {10**7: 0.0001}}),
+        "tokens and Lua: at least 1,000,000 times the entries, less than 10 times the time",
+    ),
+    (
+        lambda: plots.invalidation_cost({"Lua": {1000: 0.001}}),
+        "Time of an invalidation, against the entries of its tag",
+    ),
+    (
+        lambda: plots.invalidation_cost({"Lua": {1: 0.001, 100: 0.001}}),
+        "Time of an invalidation, against the entries of its tag",
+    ),
+    (
+        lambda: plots.invalidation_cost({"Lua": SIZES, "once slow": {1: 9.0, 10**6: 0.01}}),
+        "Time of an invalidation, against the entries of its tag",
+    ),
+    (
+        lambda: plots.invalidation_cost({"Lua": SIZES, "between": {1: 0.1, 10**6: 1.0}}),
+        "Time of an invalidation, against the entries of its tag",
+    ),
+    (lambda: plots.byte_diff(b"a", b"b"), "Aligned, they differ in 1 of 1 place"),
+    (lambda: plots.byte_diff(b"US", b"USA!"), "Aligned, they differ in 2 of 4 places"),
+    (lambda: plots.byte_diff(b"", b""), "The same bytes"),
+    (lambda: plots.promises({"call_key": {"a": "right"}}), "call_key kept the promise"),
+    (
+        lambda: plots.promises({"str": {"a": "wrong answer"}, "repr": {"a": "needless miss"}}),
+        "No scheme kept the promise: 2 broke it for 1 of 1 pair",
+    ),
+    (
+        lambda: plots.promises(
+            {
+                "str": {"a": "wrong answer", "b": "right"},
+                "pickle": {"a": "wrong answer", "b": "needless miss"},
+                "call_key": {"a": "right", "b": "refused"},
+            }
+        ),
+        "call_key kept the promise: 2 others broke it for 1 to 2 of 2 pairs",
+    ),
+    (
+        lambda: plots.promises({"str": {"a": "wrong answer", "b": "right"}, "new": {"a": "right"}}),
+        "What became of each pair",
+    ),
+    (
+        lambda: plots.formats({"json": {"a": "changed"}}),
+        "No format gave back every value as it was",
+    ),
+    (
+        lambda: plots.formats({name: {"a": "same"} for name in ("a", "b", "c")}),
+        "a, b and c gave back every value as it was",
+    ),
+    (
+        lambda: plots.formats({"a": {"x": "same"}, "b": {"x": "same", "y": "same"}}),
+        "b gave back every value as it was",
+    ),
+    (
+        lambda: draw_run(["A1"], ["A"], [""], {"row": ["new"], "entry": ["old"]}, ""),
+        "A1: the check found nothing stale",
+    ),
+    (lambda: draw_run([], [], [], {"row": [], "entry": []}, ""), ": nothing stale remains"),
+]
+
+
+@pytest.mark.parametrize(("drawing", "title"), UNEVEN, ids=[title for _, title in UNEVEN])
+def test_a_title_says_nothing_false_of_uneven_data(drawing, title, monkeypatch):
+    assert title_of(drawing, monkeypatch) == title
+
+
+def test_the_arrow_of_the_speed_up_is_where_the_law_has_five_times(monkeypatch):
+    for miss_ms, words in (
+        (300, "by the law ×5 at 80 %"),
+        (600, "by the law ×5 at 90 %"),
+        (240_000, "by the law ×5 at 100.0 %"),
+    ):
+        texts: list[str] = []
+        monkeypatch.setattr(
+            plt, "show", lambda seen=texts: seen.extend(t.get_text() for t in plt.gca().texts)
+        )
+        plots.speed_up(300, 0.2, miss_ms, {0: 1})
+        assert texts == [words]
+
+
+def test_no_line_of_an_invalidations_cost_is_left_out(monkeypatch):
+    def look(figure: Figure) -> None:
+        assert len(figure.axes[0].lines) == 6
+
+    draw("invalidation_cost: uneven", monkeypatch, look)
+
+
+# Stale lanes.
+
+STATES = (None, "old", "new")
+TRUTH = ("old", "new", "new")
+
+
+def draw_entry(function: str, entry: tuple[str | None, ...]) -> None:
+    if function == "draw_run":
+        lanes = {"row": TRUTH, "entry": entry}
+        draw_run(["A1", "A2", "A3"], ["A"] * 3, [""] * 3, lanes, "stale")
+    else:
+        both = zip(TRUTH, entry, strict=True)
+        plots.transaction([("A", "step", False, False, row, value) for row, value in both])
+
+
+@pytest.mark.parametrize("entry", [*itertools.product(STATES, repeat=3)])
+@pytest.mark.parametrize("function", ["draw_run", "transaction"])
+def test_the_stale_colour_begins_where_stale_from_here_stands(function, entry, monkeypatch):
+    def look() -> None:
+        axes: Any = plt.gca()
+        stale = mpl.colors.to_rgba(plots.PALETTE["stale"])
+        bars = [bar.get_x() for bar in axes.patches if bar.get_facecolor() == stale]
+        lines = [line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"]
+        wrong = [value not in (None, right) for value, right in zip(entry, TRUTH, strict=True)]
+        stays = [n - 0.5 for n in range(3) if all(wrong[n:])]
+        assert bars == stays
+        assert lines == stays[:1]
+        seen = [text.get_text() for text in axes.texts]
+        assert seen.count("stale from here") == len(lines)
+        assert ("differs for now" in seen) == (sum(wrong) > len(stays))
+
+    monkeypatch.setattr(plt, "show", look)
+    draw_entry(function, entry)
 
 
 # Colours, as they are seen.

@@ -213,6 +213,49 @@ def test_no_actors_or_a_crash_of_nobody_is_refused(lab: Lab) -> None:
         explore({"A": actor}, lambda: None, lab=lab, crash="B")
 
 
+def recorder(done: list[str], name: str, steps: int):
+    def actor():
+        for number in range(steps):
+            done.append(f"{name}:{number}")
+            yield
+
+    return actor
+
+
+def test_an_actors_name_may_end_in_a_digit(lab: Lab) -> None:
+    done: list[str] = []
+    actors = {name: recorder(done, name, steps) for name, steps in {"R": 1, "R1": 2}.items()}
+    found = explore(actors, lambda: " ".join(done), lab=lab, reset=done.clear, crash="R1")
+    schedules = {run.schedule for run in found.stale}
+
+    assert len(schedules) == found.schedules == len(found.stale)
+    assert "R1 R1.1 R2 R1.2 R1.3" in schedules
+    assert "R1.1 R1 R1! R2" in schedules
+    run = found.replay("R1.1 R1 R1.2 R2 R1!")
+
+    assert [step.actor for step in run.steps] == ["R1", "R", "R1", "R", "R1"]
+    assert run.problem == "R1:0 R:0 R1:1"
+
+
+def test_no_two_steps_have_one_token(lab: Lab) -> None:
+    names = ["R", "R1", "R11", "R1.1", "R1.x", "²", "r٣", "a.b", "9", "reader~1"]
+    done: list[str] = []
+    actors = {name: recorder(done, name, 12) for name in names}
+    stage = explore(actors, lambda: "stale", lab=lab, stop_at_first=True)
+    (run,) = stage.stale
+    steps = stage.replay(run.schedule).steps
+
+    assert len({step.token for step in steps}) == len(steps) == 13 * len(names)
+    assert [step.actor for step in steps] == [name for name in names for _ in range(13)]
+
+
+@pytest.mark.parametrize("name", ["", "R ", "a b", "R!", "~R", "R1.", ".", "a\n"])
+def test_a_name_that_a_schedule_cannot_show_is_refused(lab: Lab, name: str) -> None:
+    with pytest.raises(LabError, match="cannot be an actor's name") as caught:
+        explore({"W": recorder([], "W", 1), name: recorder([], name, 1)}, lambda: None, lab=lab)
+    assert len(str(caught.value).splitlines()) == 2
+
+
 def test_an_actors_error_is_not_swallowed(lab: Lab) -> None:
     def actor():
         yield

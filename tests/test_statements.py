@@ -243,7 +243,7 @@ REFUSED = {
     "current_timestamp()": where(sa.func.current_timestamp() > NOON),
     "my_function()": sa.select(sa.func.my_function(User.id)),
     "nextval": sa.select(sa.func.nextval("ids")),
-    "date()": sa.select(sa.func.date("now")),
+    "in place of a date": sa.select(sa.func.date("now")),
     "text() may hold": where(sa.text("region = 'US'")),
     "may hold anything: 'now()": sa.select(sa.literal_column("now()")),
     "no SELECT": sa.text("SELECT 1"),
@@ -270,10 +270,10 @@ REFUSED = {
     "count() may": sa.select(count()),
     "system()": sa.select(sa.tablesample(USERS, 10).c.id),
     "in place of a date or time": sa.select(sa.cast("now", sa.Date())),
-    "cast to a date or time": sa.select(sa.cast(sa.literal("now", sa.String()), sa.Date())),
-    "a custom_op": where(User.id.op("+ random() >")(1)),
+    "place of a date or time": sa.select(sa.cast(sa.literal("now", sa.String()), sa.Date())),
+    "is no operator": where(User.id.op("+ random() >")(1)),
     "a FromStatement is no SELECT": sa.select(User).from_statement(sa.select(User)),
-    "a type of marked has no name": sa.select(sa.func.count()).select_from(MARKED),
+    "it holds a Numbered": sa.select(sa.func.count()).select_from(MARKED),
     "has no name in other processes": sa.select(
         sa.type_coerce(
             User.name, type("Local", (Loud,), {"cache_ok": True, "__qualname__": "f.<locals>.A"})()
@@ -600,7 +600,8 @@ def without(part: str) -> Callable[[Any, Any], str]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(statements, "_structures", {})
             if part == "types":
-                patch.setattr(statements, "_stable", lambda part: "")
+                patch.setattr(statements, "stable", lambda part: "")
+                patch.setattr(statements, "types_of", lambda elements: [])
             if part == "values":
                 patch.setattr(statements, "_values", lambda *_: [])
             return key(statement, None if part == "params" else params)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy
 import pytest
 import redis
 from hypothesis import given
@@ -70,6 +71,26 @@ def test_a_ttl_out_of_range_is_refused(ttl):
     for check in (checked_ttl, jittered_ms):
         with pytest.raises(ValueError, match="a TTL of"):
             check(ttl)
+
+
+@pytest.mark.parametrize("digits", [20, 400, 5000])  # a float has 309, decimals at most 4,300
+@pytest.mark.parametrize(("sign", "words"), [(1, "is over a year"), (-1, "would leave nothing")])
+def test_an_integer_beyond_all_floats_is_out_of_range_too(digits, sign, words):
+    for check in (checked_ttl, jittered_ms):
+        with pytest.raises(ValueError, match=rf"a TTL of (more|less) than -?10\^20 .*{words}"):
+            check(sign * (10**digits + 1))
+
+
+@pytest.mark.parametrize("ttl", [numpy.float64(60), numpy.float64("nan"), numpy.float64("inf")])
+def test_a_float_of_numpy_is_a_float_and_its_other_numbers_are_refused(ttl):
+    if ttl == 60:
+        assert 54_000 <= jittered_ms(ttl) <= 60_000
+    else:
+        with pytest.raises(ValueError, match="a TTL of"):
+            checked_ttl(ttl)
+    for other in (numpy.float32(60), numpy.int64(60)):
+        with pytest.raises(TypeError, match="is a number of seconds"):
+            checked_ttl(other)
 
 
 @given(NUMBERS)

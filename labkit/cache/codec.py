@@ -7,7 +7,10 @@ dict with keys of any of these that can be keys, and the members of enums that w
 - A datetime or a time keeps its fold and its time zone: none, a fixed offset with its name, or a
   `zoneinfo.ZoneInfo` by its key.
 - An enum's member is written as its value. The data names a class, and `loads` looks it up among
-  those that *the reader* has registered: data never decides what is imported.
+  those that *the reader* has registered: data never decides what is imported. A member that its
+  value does not lead back to is refused: NaN, say, equals nothing.
+- A key that is SQLAlchemy's own kind of text (`quoted_name`: the columns of a Core table) is
+  written as its text, which it equals. As a value it is refused, as every other subclass is.
 - Whatever else is refused, subclasses too (named tuples, OrderedDict, SQLAlchemy's Row and
   instances): a subclass may hold more than its base shows. A UUID's `is_safe` is left out.
 
@@ -21,6 +24,7 @@ from __future__ import annotations
 import binascii
 import datetime
 import math
+import operator
 import uuid
 import zoneinfo
 from collections.abc import Callable, Iterable
@@ -97,6 +101,7 @@ def register(*enums: type[Enum]) -> None:
 
 
 _enums: dict[str, type[Enum]] = {}
+_found: set[tuple[type[Enum], str]] = set()  # members that their values have led back to
 
 
 def _name(kind: type) -> str:
@@ -134,8 +139,27 @@ def _written(value: Any, plain: Types) -> Any:
     if kind is str:
         return value if _is_unicode(value) else {"$str": _base64(_utf8(value))}
     if isinstance(value, Enum) and _enums.get(_name(kind)) is kind:
-        return {"$enum": [_name(kind), _written(value.value, plain)]}
+        return {"$enum": _member(value, [_name(kind), _written(value.value, plain)])}
     raise NotStorable(_refusal(value))
+
+
+def _member(member: Enum, written: list[Any]) -> list[Any]:
+    """Return what is written of an enum's member, if a reader will find the member by it."""
+    known = (type(member), member._name_)
+    if known in _found:
+        return written
+    entry = _dump(written)
+    try:
+        found = _read_enum(_read(orjson.loads(entry)))
+    except Exception:  # an enum can look for its members in any way
+        found = None
+    if found is not member:
+        raise NotStorable(
+            f"{member!r} cannot be stored: its value does not lead back to it. Give it another "
+            "value, or store its name"
+        )
+    _found.add(known)
+    return written
 
 
 def _list(values: list[Any], plain: Types) -> Any:
@@ -149,11 +173,17 @@ def _list(values: list[Any], plain: Types) -> Any:
 
 
 def _dict(value: dict[Any, Any], plain: Types) -> Any:
-    keys = [_written(key, plain) for key in value]
+    keys = [_written(_plain_key(key), plain) for key in value]
     values = [item if type(item) in plain else _written(item, plain) for item in value.values()]
     if all(type(key) is str for key in keys) and not _looks_tagged(keys):
         return dict(zip(keys, values, strict=True))
     return {"$dict": [list(pair) for pair in zip(keys, values, strict=True)]}
+
+
+def _plain_key(key: Any) -> Any:
+    """Return a key without what SQLAlchemy knows of it: whether to quote it in SQL."""
+    own = isinstance(key, str) and type(key).__module__.startswith("sqlalchemy.")
+    return "".join(key) if own else key
 
 
 def _tag(kind: type) -> str:
@@ -177,6 +207,7 @@ def _rows(rows: list[Any]) -> Any:
     try:
         if min(map(len, rows)) < 2:  # could look tagged
             return None
+        rows = _with_plain_keys(rows)
         if _are_plain(chain.from_iterable(map(dict.values, rows)), PLAIN):
             return rows
     except TypeError:  # something is not a dict
@@ -190,6 +221,17 @@ def _rows(rows: list[Any]) -> Any:
         return None
     tagged = [[key, tag] for key, tag in zip(keys, tags, strict=True) if tag]
     return {"$rows": [tagged, rows]} if tagged else rows
+
+
+def _with_plain_keys(rows: list[Any]) -> list[Any]:
+    """Return rows as they are, or those of a Core table with plain text as keys."""
+    keys = tuple(rows[0])
+    plain = tuple(map(_plain_key, keys))
+    if all(map(operator.is_, keys, plain)):
+        return rows
+    if set(map(type, rows)) != {dict} or set(map(tuple, rows)) != {keys}:
+        return rows
+    return [dict(zip(plain, dict.values(row), strict=True)) for row in rows]
 
 
 def _column_tag(column: list[Any]) -> str | None:

@@ -1,37 +1,50 @@
-"""Invalidation at the right moment, after the root commit, and of what the session has written.
+"""Invalidation at the right moment, after the root commit, and of what was written until then.
 
-The root transaction is the outermost one. Its commit is the moment from which others can read what
+The root transaction is the outermost one. Its COMMIT is the moment from which others can read what
 was written; nothing may be invalidated before, or a reader refills the cache with the old row.
-SQLAlchemy's `after_commit` also comes when a SAVEPOINT is released, long before that moment.
-(https://docs.sqlalchemy.org/en/21/orm/session_events.html)
+SQLAlchemy's `after_commit` also comes when a SAVEPOINT is released, long before that moment, and
+when a session ends that was given a connection with a transaction of its own. An engine's `commit`
+comes before the COMMIT is sent. So the dialect is asked, which sends it.
+(https://docs.sqlalchemy.org/en/21/core/events.html, /orm/session_events.html)
 
-What nobody tells a session, and what its owner must therefore invalidate by hand: `text()`,
-statements on a connection, INSERT, UPDATE or DELETE inside a CTE, `bulk_save_objects` and its
-kin, triggers and ON DELETE CASCADE, other programs. A process that dies after its commit and before
-its callbacks tells nobody either: the TTL is what is left. And a session that was given a
-connection with a transaction of its own commits before that transaction does.
+What a watcher of writes cannot know, and what their owner must invalidate by hand:
+
+- other programs, and connections that pass SQLAlchemy by (`engine.raw_connection()`);
+- triggers, rules, and functions called in a SELECT that write;
+- foreign keys that the tables' own MetaData does not have, and SQLite's ON CONFLICT REPLACE in a
+  table's definition, as far as rows of other tables go with those that are replaced;
+- what stands behind the table's name: a view's tables, a partition, a table that inherits;
+- a prepared transaction that another connection commits (`commit_prepared`);
+- a process that dies after its COMMIT and before it has told anybody: the TTL is what is left.
+
+Several processes and threads may watch at once: what waits belongs to one connection. Engines of
+asyncio are not supported: `invalidate` would block the event loop.
 """
 
 from __future__ import annotations
 
+import logging
+import weakref
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import event, inspect
-from sqlalchemy.orm import ORMExecuteState, Session, SessionTransaction, scoped_session
+from sqlalchemy import Connection, Dialect, Engine, event
+from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
-WAITING = "labkit.cache.commits"  # where a session keeps what waits, in its `info`
+from labkit.cache.writes import EVERYTHING as EVERYTHING
+from labkit.cache.writes import may_commit, tables_written
+
+# Where a session or a connection keeps what waits, and whom it belongs to, in its `info`.
+WAITING = "labkit.cache.commits"
+COMMITTED = f"{WAITING}.committed"
+ERRORS = f"{WAITING}.errors"
+OWNER = f"{WAITING}.owner"
 
 AnySession = Session | scoped_session[Any]
 Callback = Callable[..., object]
+Calls = dict[Callback, dict[str, None]]  # the names for each, in the order of the first mention
 
-
-class _Waiting:
-    """What a session calls when its root transaction has been committed."""
-
-    def __init__(self) -> None:
-        self.names: dict[Callback, dict[str, None]] = {}  # in the order of the first mention
-        self.committed = False
+log = logging.getLogger("labkit.cache")
 
 
 def after_root_commit(session: AnySession, callback: Callback, *names: str) -> None:
@@ -39,7 +52,8 @@ def after_root_commit(session: AnySession, callback: Callback, *names: str) -> N
 
     If that is rolled back, or the session closed without a commit, nothing is called. The rollback
     of a SAVEPOINT changes nothing: it costs a needless miss, where forgetting would cost the truth.
-    Several requests with one callback become one call, with the names of all.
+    Several requests with one callback become one call, with the names of all. If the session works
+    in a transaction that its connection had before, that transaction's commit is the one.
 
     What a callback raises comes out of `session.commit()`, after every other callback was called.
     The commit stands, and the session can be used.
@@ -50,94 +64,165 @@ def after_root_commit(session: AnySession, callback: Callback, *names: str) -> N
         names: what to pass to it, such as tags or tables.
     """
     own: Session = session() if isinstance(session, scoped_session) else session
-    if WAITING not in own.info:
-        own.info[WAITING] = _Waiting()
-        event.listen(own, "after_commit", _note_commit)
-        event.listen(own, "after_transaction_end", _call_back)
-    own.info[WAITING].names.setdefault(callback, {}).update(dict.fromkeys(names))
+    _add(own.info, callback, names)
 
 
-def _note_commit(session: Session) -> None:
-    if not session.in_nested_transaction():  # else a SAVEPOINT was released: nothing is committed
-        session.info[WAITING].committed = True
+def watch_writes(sessions: Any, invalidate: Callback) -> Callable[[], None]:
+    """Call `invalidate(*tables)` after each COMMIT with the names of the tables written to.
+
+    Every statement is seen that passes through SQLAlchemy: of a flush, of `session.execute` and
+    the bulk methods, and those on a connection. For text that is not plainly a SELECT the name is
+    `EVERYTHING`, and a warning of the logger `labkit.cache` says so once.
+
+    Where the database commits each statement by itself (AUTOCOMMIT), it is called after each. It is
+    called from within `commit()`, so it must not use the session. What it raises comes out of that
+    `commit()`; a session can be used then, and a bare connection after its `rollback()`.
+
+    Args:
+        sessions: an Engine: its writes alone. Or `db`, `db.session`, a sessionmaker, a Session:
+            these may have several engines, some not made yet, so all of this process are watched.
+        invalidate: takes names of tables. It is not called where nothing was written.
+
+    Returns:
+        A function that stops watching; to call it twice does no harm.
+    """
+    target = sessions if isinstance(sessions, Engine) else Engine
+    told: list[str] = []
+
+    def before(connection: Connection, _: Any, sql: str, __: Any, context: Any, ___: Any) -> None:
+        tables = tables_written(sql, getattr(context, "compiled", None))
+        if tables:
+            _listen_to(connection.dialect)
+            _add(connection.info, invalidate, sorted(tables))
+        if EVERYTHING in tables and not told:
+            told.append(sql)
+            log.warning("SQL written by hand invalidates everything (said once): %.60s", sql)
+
+    def after(connection: Connection, _: Any, sql: str, *__: Any) -> None:
+        if WAITING not in connection.info:
+            return
+        if not _is_open(connection.dialect, connection.connection):
+            _tell(connection.info, connection.info.pop(WAITING))
+        elif may_commit(sql):
+            _tell(connection.info, connection.info[WAITING])  # and again after the COMMIT
+
+    def stop() -> None:
+        for name, listener in listeners.items():
+            if event.contains(target, name, listener):
+                event.remove(target, name, listener)
+
+    listeners = {"before_cursor_execute": before, "after_cursor_execute": after}
+    for name, listener in listeners.items():
+        event.listen(target, name, listener)
+    return stop
 
 
-def _call_back(session: Session, transaction: SessionTransaction) -> None:
-    # Not in after_commit: an error there would leave the session unusable, half way through.
-    if transaction.parent is not None:
+def _add(info: dict[Any, Any], callback: Callback, names: Any) -> None:
+    info.setdefault(WAITING, {}).setdefault(callback, {}).update(dict.fromkeys(names))
+
+
+def _is_open(dialect: Dialect, connection: Any) -> bool:
+    """Whether a transaction is open; else what was written can be read by others already."""
+    driver = connection.dbapi_connection
+    if hasattr(driver, "in_transaction"):  # SQLite's, where a RELEASE may have been the commit
+        return bool(driver.in_transaction)
+    try:
+        return not dialect.detect_autocommit_setting(driver)
+    except NotImplementedError:
+        return True
+
+
+def _listen_to(dialect: Dialect) -> None:
+    """Have a dialect say when it has sent a COMMIT or a ROLLBACK; from then on, as long as it is.
+
+    An engine has no event after the COMMIT, and one that raises before it would prevent it.
+    """
+    if hasattr(dialect, "labkit_listens"):
         return
-    waiting: _Waiting = session.info[WAITING]
-    session.info[WAITING] = _Waiting()
+    own: Any = dialect
+    own.labkit_listens = True
+
+    def tell_after(commit: Callable[..., None]) -> Callable[..., None]:
+        def commit_and_tell(connection: Any, *args: Any, **options: Any) -> None:
+            info = connection.info
+            calls = info.pop(WAITING, {})
+            try:
+                commit(connection, *args, **options)
+            except BaseException:  # nobody knows whether it was committed
+                _call(calls)
+                raise
+            _tell(info, calls)
+
+        return commit_and_tell
+
+    def forget_at(rollback: Callable[..., None]) -> Callable[..., None]:
+        def roll_back_and_forget(connection: Any, *args: Any, **options: Any) -> None:
+            info = connection.info
+            calls = info.pop(WAITING, {})
+            fairy = connection.connection if isinstance(connection, Connection) else connection
+            came_too_late = calls and not _is_open(dialect, fairy)
+            rollback(connection, *args, **options)
+            if came_too_late:  # such as half of an executemany under AUTOCOMMIT
+                _tell(info, calls)
+
+        return roll_back_and_forget
+
+    own.do_commit = tell_after(dialect.do_commit)
+    own.do_commit_twophase = tell_after(dialect.do_commit_twophase)
+    own.do_rollback = forget_at(dialect.do_rollback)
+    own.do_rollback_twophase = forget_at(dialect.do_rollback_twophase)
+
+
+def _call(calls: Calls) -> list[Exception]:
+    """Call every callback, and return what they have raised."""
     errors = []
-    for callback, names in waiting.names.items() if waiting.committed else ():
+    for callback, names in list(calls.items()):
         try:
             callback(*names)
         except Exception as error:
             errors.append(error)
-    if errors:
+    return errors
+
+
+def _tell(info: dict[Any, Any], calls: Calls) -> None:
+    """Call every callback of a connection; raise the first error, or have its session raise it."""
+    errors = _call(calls)
+    owner: SessionTransaction | None = info.get(OWNER, lambda: None)()
+    if owner is not None and owner.session.get_transaction() is owner:
+        # Here an error would leave the session unusable, half way through its commit.
+        owner.session.info.setdefault(ERRORS, []).extend(errors)
+    elif errors:
         raise errors[0]
 
 
-def watch_writes(sessions: Any, invalidate: Callback) -> Callable[[], None]:
-    """Call `invalidate(*tables)` after each root commit with the names of the tables written to.
-
-    Args:
-        sessions: whose writes: `db.session`, a sessionmaker, a Session or its class.
-        invalidate: takes names of tables. It is not called where nothing was written.
-
-    Returns:
-        A function that stops watching.
-    """
-
-    def on_flush(session: Session, _: object) -> None:
-        after_root_commit_if_any(session, tables_flushed(session))
-
-    def on_execute(state: ORMExecuteState) -> None:
-        after_root_commit_if_any(state.session, tables_written(state))
-
-    def after_root_commit_if_any(session: Session, tables: set[str]) -> None:
-        if tables:
-            after_root_commit(session, invalidate, *sorted(tables))
-
-    def stop() -> None:
-        event.remove(sessions, "after_flush", on_flush)
-        event.remove(sessions, "do_orm_execute", on_execute)
-
-    event.listen(sessions, "after_flush", on_flush)
-    event.listen(sessions, "do_orm_execute", on_execute)
-    return stop
+@event.listens_for(Session, "after_begin")
+def _own(session: Session, _: SessionTransaction, connection: Connection) -> None:
+    root = session.get_transaction()
+    assert root is not None
+    connection.info[OWNER] = weakref.ref(root)
 
 
-def tables_written(state: ORMExecuteState) -> set[str]:
-    """Return the tables that an INSERT, UPDATE or DELETE passed to `session.execute` writes to.
+@event.listens_for(Session, "after_commit")
+def _note_commit(session: Session) -> None:
+    root = session.get_transaction()
+    if session.in_nested_transaction() or root is None:
+        return  # a SAVEPOINT was released: nothing is committed
+    calls: Calls = session.info.pop(WAITING, {})
+    still_open = [each for each in root.connections if each.in_transaction()]
+    if len(still_open) < max(1, len(root.connections)):
+        session.info[COMMITTED] = calls
+    for connection in still_open if calls else ():  # they began before the session joined them
+        _listen_to(connection.dialect)
+        for callback, names in calls.items():
+            _add(connection.info, callback, names)
 
-    No object in the session shows such a statement: `session.dirty` stays empty.
 
-    Args:
-        state: what SQLAlchemy passes to listeners of `do_orm_execute`.
-    """
-    if not (state.is_insert or state.is_update or state.is_delete):
-        return set()
-    statement: Any = state.statement
-    tables = list(state.bind_mapper.tables) if state.bind_mapper else []
-    return {table.name for table in [statement.table, *tables]}
-
-
-def tables_flushed(session: Session) -> set[str]:
-    """Return the tables that a flush writes to; call it in `before_flush` or `after_flush`.
-
-    A changed relationship counts as a write to the table at its other end, too, as that may hold
-    the foreign key. In doubt a table is named: a needless miss costs less than a stale answer.
-    """
-    tables: set[str] = set()
-    for instance in (*session.new, *session.dirty, *session.deleted):
-        state: Any = inspect(instance)
-        if instance in session.dirty and not session.is_modified(instance):
-            continue
-        tables |= {table.name for table in state.mapper.tables}
-        for relation in state.mapper.relationships:
-            changed = state.attrs[relation.key].history.has_changes()
-            if changed or instance in session.deleted:
-                tables |= {table.name for table in relation.mapper.tables}
-                tables |= {relation.secondary.name} if relation.secondary is not None else set()
-    return tables
+@event.listens_for(Session, "after_transaction_end")
+def _end(session: Session, transaction: SessionTransaction) -> None:
+    # Not in after_commit: there an error would leave the session unusable, half way through.
+    if transaction.parent is not None:
+        return
+    session.info.pop(WAITING, None)
+    errors = session.info.pop(ERRORS, []) + _call(session.info.pop(COMMITTED, {}))
+    if errors:
+        raise errors[0]

@@ -6,13 +6,13 @@ Jitter against synchronised expiry is old advice; see Amazon's "Caching challeng
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 
 SHORTEST = 0.001  # seconds: Redis counts in milliseconds
 LONGEST = 365 * 24 * 3600  # seconds: beyond it, somebody has passed a moment, or means "for ever"
 SPREAD = 0.1  # of the TTL
+HUGE = 10**20  # seconds: no message shows more digits than that
 
 
 def checked_ttl(ttl: float) -> float:
@@ -24,13 +24,20 @@ def checked_ttl(ttl: float) -> float:
     """
     if isinstance(ttl, bool) or not isinstance(ttl, int | float):
         raise TypeError(f"a TTL is a number of seconds, and {ttl!r} is none")
-    if math.isnan(ttl) or ttl < SHORTEST:
-        raise ValueError(f"a TTL of {ttl!r} seconds would leave nothing in the cache")
+    if not ttl >= SHORTEST:  # NaN is neither more nor less than anything
+        raise ValueError(f"a TTL of {_shown(ttl)} seconds would leave nothing in the cache")
     if ttl > LONGEST:
         raise ValueError(
-            f"a TTL of {ttl!r} seconds is over a year: it is a duration, not a moment in time"
+            f"a TTL of {_shown(ttl)} seconds is over a year: it is a duration, not a moment in time"
         )
     return ttl
+
+
+def _shown(ttl: float) -> str:
+    """Return a number for people: an integer beyond 4,300 digits cannot be written in decimals."""
+    if isinstance(ttl, float) or abs(ttl) < HUGE:
+        return repr(ttl)
+    return "more than 10^20" if ttl > 0 else "less than -10^20"
 
 
 def jittered_ms(

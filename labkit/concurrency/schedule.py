@@ -7,12 +7,13 @@ back to Godefroid's VeriSoft (1997, https://doi.org/10.1145/263699.263717).
 
 A schedule is written as the steps in their order: `R1 W1 W2 R2` is the reader's first step, both
 of the writer's, then the reader's second. `W!` is the crash of the writer, `~key` the eviction of
-a key.
+a key. Where a name ends in a digit, a point comes before the number: `R1.1 R2.1 R1.2`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,12 +22,14 @@ from typing import Any
 
 from labkit.errors import LabError
 from labkit.lab import Lab
+from labkit.measure.plots.schedules import draw_run
 
 Actor = Callable[[], Generator[None, None, None]]
 Check = Callable[[], str | None]
 
 CRASH = "!"
 EVICTION = "~"
+NAME = re.compile(r"(?!~)[^\s!]*[^\s!.]")  # of an actor
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class Step:
     token: str
     label: str
     lanes: Mapping[str, Any]
+
+    @property
+    def actor(self) -> str:
+        """Who took it, by name; "eviction" for a key's."""
+        return _actor(self.token)
 
 
 @dataclass(frozen=True)
@@ -60,9 +68,14 @@ class Run:
 
     def plot(self) -> None:
         """Draw a replayed run as lanes in time: what the lanes showed, and each actor's steps."""
-        from labkit.measure.plots.schedules import draw_run
-
-        draw_run(self)
+        lanes = self.steps[0].lanes if self.steps else {}
+        draw_run(
+            tokens=[step.token for step in self.steps],
+            actors=[step.actor for step in self.steps],
+            labels=[step.label for step in self.steps],
+            lanes={name: [step.lanes[name] for step in self.steps] for name in lanes},
+            problem=self.problem,
+        )
 
 
 @dataclass(frozen=True)
@@ -128,10 +141,19 @@ def explore(
         stop_at_first: whether the first stale schedule is enough.
 
     Raises:
-        LabError: no actors, or a crash of an actor that is not among them.
+        LabError: no actors, a name that a schedule cannot show, or a crash of an actor that is not
+            among them.
     """
+    if isinstance(crash, str) and crash in actors:  # not each of its letters
+        crash = [crash]
     if not actors or not set(crash) <= set(actors):
         raise LabError(f"explore needs actors, and can only crash those: {', '.join(actors)}.")
+    for name in actors:
+        if not NAME.fullmatch(name):
+            raise LabError(
+                f"{name!r} cannot be an actor's name: a schedule could not show it.\n"
+                'Choose a short one, such as "R" or "R1".'
+            )
     stage = _Stage(actors, check, lab, reset, lanes or {}, frozenset(crash), tuple(evict))
     stale: list[Run] = []
     schedules = 0
@@ -230,6 +252,20 @@ class _Stage:
         return _Play(self)
 
 
+def _step(name: str, number: int) -> str:
+    """Return the token of an actor's step: no other actor's is the same."""
+    return f"{name}.{number}" if name[-1].isdigit() else f"{name}{number}"
+
+
+def _actor(token: str) -> str:
+    """Return whose step a token is."""
+    if token.startswith(EVICTION):
+        return "eviction"
+    if token.endswith(CRASH):
+        return token.removesuffix(CRASH)
+    return re.sub(r"\.?[0-9]+$", "", token)
+
+
 class _Play:
     """One schedule under way: which actor stands where."""
 
@@ -244,7 +280,7 @@ class _Play:
         """Return the tokens of all that can come next; none once every actor has ended."""
         if not self._alive:
             return []
-        steps = [f"{name}{self._steps[name] + 1}" for name in self._alive]
+        steps = [_step(name, self._steps[name] + 1) for name in self._alive]
         crashes = [
             name + CRASH
             for name in self._alive
@@ -259,9 +295,9 @@ class _Play:
             self._evictable.remove(key)
             self._stage.lab.redis.delete(key)
         elif token.endswith(CRASH):
-            self._alive.remove(token.removesuffix(CRASH))
+            self._alive.remove(_actor(token))
         else:
-            name = token.rstrip("0123456789")
+            name = _actor(token)
             self._steps[name] += 1
             try:
                 next(self._started[name])

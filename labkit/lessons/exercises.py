@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Any
 
 from labkit.errors import LabError
+from labkit.lessons.replies import bytes_against_text
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def judge(exercise_id: str, answer: object) -> tuple[Outcome, str]:
     except Raised as raised:
         return Outcome.RAISED, f"your code raised {raised}"
     except Wrong as wrong:
-        return Outcome.WRONG, f"not yet: {wrong}"
+        return Outcome.WRONG, f"not yet: {wrong}{bytes_against_text(exercise.examine, answer)}"
     return Outcome.RIGHT, f"right: {exercise.praise}"
 
 
@@ -150,6 +151,22 @@ def call(function: Any, *arguments: Any, shown: str = "", may_be_none: bool = Fa
     if result is None and not may_be_none:
         raise Wrong(f"{shown} gave None. Does your function end with `return`?")
     return result
+
+
+def letters(answer: Any, among: str) -> set[str]:
+    """Return the letters that an answer names: a set of them, or a text such as "b, d".
+
+    Raises:
+        Wrong: it is no set of letters, or has one that is not among them.
+    """
+    if not isinstance(answer, set | frozenset | list | tuple | str):
+        raise Wrong(f"the answer is a set of letters, and this is {answer!r}.")
+    named = set(map(str, answer))
+    if isinstance(answer, str):
+        named -= set(", ")
+    if unknown := named - set(among):
+        raise Wrong(f"the letters are {among[0]} to {among[-1]}, and {min(unknown)!r} is not one.")
+    return named
 
 
 def _find(exercise_id: str) -> Exercise:

@@ -11,6 +11,7 @@ from typing import Any
 import redis
 
 from labkit.lessons.exercises import Exercise, Wrong, call
+from labkit.lessons.replies import note_all
 from labkit.servers import Keeper, start_redis
 
 TTL = 90  # seconds
@@ -23,6 +24,7 @@ def scratch_redis() -> Iterator[redis.Redis]:
     fake = os.environ.get("LABKIT_REDIS") == "fake"
     try:
         with start_redis("fake" if fake else "auto", keeper).connect() as client:
+            note_all(client)
             yield client
     finally:
         keeper.close()
@@ -48,7 +50,8 @@ def _examine_value(answer: Any, client: redis.Redis, key: str, value: Any) -> No
         if not isinstance(got, tuple) or len(got) != 2:
             raise Wrong(f"it should return a pair, (value, was_hit), and returned {got!r}.")
         if got[0] != value:
-            raise Wrong(f"load() returns {value!r}, and call {turn} gave {got[0]!r}.")
+            nudge = " Those are Redis's bytes: json.loads reads them." * isinstance(got[0], bytes)
+            raise Wrong(f"load() returns {value!r}, and call {turn} gave {got[0]!r}.{nudge}")
         if loads == 0:
             raise Wrong("load() never ran.")
         if loads > 1:

@@ -12,6 +12,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from labkit.lessons.exercises import Exercise, NotAttempted, Wrong, call
+from labkit.lessons.replies import as_reply, unlike
 from labkit.shop import User, db
 
 DIGEST_BYTES = 32
@@ -140,11 +141,12 @@ def _expect(
     answer: Any, key: str, entry: bytes, secrets: list[bytes], expected: bytes | None, why: str
 ) -> None:
     shown = f"({key!r}, entry, secrets)"
-    got = call(answer, key, entry, list(secrets), shown=shown, may_be_none=True)
+    got = call(answer, key, as_reply(entry), list(secrets), shown=shown, may_be_none=True)
     if got is ...:
         raise NotAttempted
     if got != expected:
-        raise Wrong(f"{shown} gave {got!r}, and should give {expected!r}: {why}.")
+        nudge = unlike(got, expected)
+        raise Wrong(f"{shown} gave {got!r}, and should give {expected!r}: {why}.{nudge}")
 
 
 def _names(function: Callable[..., Any], name: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from labkit.lessons.exercises import Exercise, Wrong, call
+from labkit.lessons.replies import unlike
 
 LONGEST_ALPHABET = 9  # tokens; all short lists of them are tried
 
@@ -25,7 +26,8 @@ def _examine_collision(answer: Any) -> None:
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise Wrong(f"{pair!r} is not a pair: two texts are asked for.")
         if not all(isinstance(text, str) for text in pair):
-            raise Wrong(f"{pair!r} is not a pair of texts. It can be done with texts alone.")
+            nudge = "".join(unlike(text, "") for text in pair[:1])
+            raise Wrong(f"{pair!r} is not a pair of texts. It can be done with texts alone.{nudge}")
     if tuple(one) == tuple(other):
         raise Wrong("your two pairs are equal. They should be two questions.")
     if quoted(*one) != quoted(*other):
@@ -100,7 +102,7 @@ def _lists(answer: Any) -> list[list[str]]:
     """Return lists that are likely to collide: made of what the answer puts between parts."""
     together = call(answer, ["a", "b"])
     if not isinstance(together, str):
-        raise Wrong(f"['a', 'b'] gave {together!r}, which is not text.")
+        raise Wrong(f"['a', 'b'] gave {together!r}, which is not text.{unlike(together, '')}")
     between = together.partition("a")[2].rpartition("b")[0]
     characters = [*'a1\\",', *(letter for letter in together if not letter.isalnum())]
     alphabet = list(dict.fromkeys([between or ",", *characters]))[:LONGEST_ALPHABET]

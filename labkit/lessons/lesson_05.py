@@ -9,6 +9,7 @@ import redis
 
 from labkit.lessons.exercises import Exercise, Wrong, call
 from labkit.lessons.lesson_02 import scratch_redis
+from labkit.lessons.replies import unlike
 
 STEPS = {"R1", "R2", "R3", "W1", "W2"}
 KEY = "lease:report"
@@ -17,7 +18,10 @@ LEASE_MS = 60_000
 
 def _examine_schedule(answer: Any) -> None:
     if not isinstance(answer, str):
-        raise Wrong(f"a schedule is text, such as 'R1 W1 R2 W2 R3', and this is {answer!r}.")
+        raise Wrong(
+            f"a schedule is text, such as 'R1 W1 R2 W2 R3', and this is {answer!r}."
+            f"{unlike(answer, '')}"
+        )
     steps = answer.split()
     if set(steps) != STEPS or len(steps) != len(STEPS):
         raise Wrong("each of R1 R2 R3 W1 W2 has to come once, with spaces between.")

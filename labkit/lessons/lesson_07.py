@@ -10,7 +10,7 @@ from flask import Flask, current_app, g, has_app_context
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.orm import Session
 
-from labkit.lessons.exercises import Exercise, NotAttempted, Raised, Wrong, call
+from labkit.lessons.exercises import Exercise, NotAttempted, Raised, Wrong, call, letters
 
 
 def _examine_with_context(answer: Any) -> None:
@@ -83,30 +83,18 @@ def with_context(app, job):  # type: ignore[no-untyped-def]  # shown to learners
     return run
 
 
-WHY_NOT = {
-    "a": "a is an object: what it has not loaded, or lost in a commit, no session loads for it",
-    "c": "c has rows, but what is in them? db.select(User) selects objects",
-    "f": "f is a list, but of what? An order is an object of the session as well",
-}
-WHY_YET = {
-    "b": "b is a number, and belongs to nobody",
-    "d": "d has rows of two columns each, with values that are simply there",
-    "e": "e is made of dictionaries of numbers",
-}
+HANDED_OVER = {"b", "d", "e"}
 
 
 def _examine_handed_over(answer: Any) -> None:
-    if not isinstance(answer, set | frozenset | list | tuple | str):
-        raise Wrong(f"the answer is a set of letters, and this is {answer!r}.")
-    letters = set(map(str, answer))
-    if isinstance(answer, str):
-        letters -= set(", ")  # "b, d" is as good as {"b", "d"}
-    if unknown := letters - set("abcdef"):
-        raise Wrong(f"the letters are a to f, and {min(unknown)!r} is not one.")
-    for letter in sorted(letters & set(WHY_NOT)):
-        raise Wrong(f"{WHY_NOT[letter]}.")
-    for letter in sorted(set(WHY_YET) - letters):
-        raise Wrong(f"something that can be used is missing: {WHY_YET[letter]}.")
+    named = letters(answer, "abcdef")
+    if len(named) != len(HANDED_OVER):
+        raise Wrong(f"three can be used to the full, and {len(named)} are named.")
+    if named != HANDED_OVER:  # which letter is wrong is not said: six tries would find them all
+        raise Wrong(
+            "three it is, and not these three. What a thing is made of decides, not how it is "
+            "wrapped: ask of each whether an object of the session is in it. Then try it in a cell."
+        )
 
 
 def _examine_keep(answer: Any) -> None:
@@ -258,7 +246,7 @@ EXERCISES = {
             "What needs a session to load what is missing cannot be handed over.",
             "Rows can be handed over if what they hold can. What does db.select(User) put in them?",
         ),
-        solution={"b", "d", "e"},
+        solution=HANDED_OVER,
     ),
     "07.3": Exercise(
         ask="Write keep_until_root_commit(session, callback).",

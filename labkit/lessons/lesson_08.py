@@ -9,6 +9,7 @@ from redis.crc import key_slot
 
 from labkit.lessons.exercises import Exercise, Wrong, call
 from labkit.lessons.lesson_02 import scratch_redis
+from labkit.lessons.replies import unlike
 
 MOST = 1000  # keys a command
 PREFIXES = ["user:1:", "a*b", "a?b", "[ab]", "a\\b", "a\\*", "", "^-"]
@@ -19,7 +20,7 @@ def _examine_pattern(answer: Any) -> None:
         shown = f"({prefix!r})"
         got = call(answer, prefix, shown=shown)
         if not isinstance(got, str):
-            raise Wrong(f"{shown}, it gave {got!r}, which is no text.")
+            raise Wrong(f"{shown}, it gave {got!r}, which is no text.{unlike(got, '')}")
         with scratch_redis() as client:
             right = {prefix + end for end in ("", "1", "*", "\\")} - {""}
             others = {"user:10:x", "axb", "ab", "a", "b:" + prefix + "1", "a\\\\b", "^"}
@@ -110,7 +111,7 @@ def _examine_cluster_key(answer: Any) -> None:
             shown = f"({tag!r}, {name!r})"
             key = call(answer, tag, name, shown=shown)
             if not isinstance(key, str):
-                raise Wrong(f"{shown}, it gave {key!r}, which is no text.")
+                raise Wrong(f"{shown}, it gave {key!r}, which is no text.{unlike(key, '')}")
             if key in made:
                 raise Wrong(f"{shown} and {made[key]} have the same key, {key!r}.")
             made[key] = (tag, name)

@@ -7,8 +7,10 @@ from typing import Any
 
 import redis
 
-from labkit.lessons.exercises import Exercise, Wrong, call
+from labkit.lessons.exercises import Exercise, Raised, Wrong, call
 from labkit.lessons.lesson_02 import scratch_redis
+from labkit.lessons.replies import as_reply, unlike
+from labkit.lessons.worker import in_a_worker
 
 STEPS = ["R1", "R2", "R3", "W1", "W2", "~"]
 TOKEN = "token:users"
@@ -16,7 +18,10 @@ TOKEN = "token:users"
 
 def _examine_schedule(answer: Any) -> None:
     if not isinstance(answer, str):
-        raise Wrong(f"an order is text, such as 'R1 R2 R3 W1 W2 ~', and this is {answer!r}.")
+        raise Wrong(
+            f"an order is text, such as 'R1 R2 R3 W1 W2 ~', and this is {answer!r}."
+            f"{unlike(answer, '')}"
+        )
     steps = answer.split()
     if sorted(steps) != sorted(STEPS):
         raise Wrong("each of R1 R2 R3 W1 W2 ~ has to come once, with spaces between.")
@@ -63,10 +68,13 @@ class _Counting(redis.Redis):
     """A client that notes its commands, in pipelines too."""
 
     sent: list[str]
+    script: str = ""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command."""
         self.sent.append(str(args[0]))
+        if args[0] == "EVAL":
+            self.script = str(args[1])
         return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
     def pipeline(self, *args: Any, **options: Any) -> Any:
@@ -77,25 +85,62 @@ class _Counting(redis.Redis):
 
 def _examine_invalidate(answer: Any) -> None:
     with scratch_redis() as client:
-        counting = _Counting(connection_pool=client.connection_pool)
-        names = [f"token:{tag}" for tag in ("users", "orders", "products")]
-        client.mset(dict.fromkeys(names, "first"))
-        seen = {b"first"}
-        for tags in (("users",), ("users", "orders"), ("users",), ("orders",)):
-            before: Any = client.mget(names)
-            counting.sent = []
-            shown = f"(redis, {', '.join(map(repr, tags))})"
-            call(answer, counting, *tags, shown=shown, may_be_none=True)
-            if len(counting.sent) > 1 or "a pipeline" in counting.sent:
-                raise Wrong(f"{shown}, it sent {' and '.join(counting.sent)}: one command, please.")
-            after: Any = client.mget(names)
-            _examine_tokens(shown, tags, names, before, after, seen)
-        if client.dbsize() != len(names):
-            raise Wrong("it stored other keys than token:<tag>.")
-        counting.sent = []
-        call(answer, counting, shown="(redis), without tags", may_be_none=True)
-        if counting.sent:
-            raise Wrong(f"without tags it sent {counting.sent[0]}: there is nothing to do.")
+
+        def work() -> set[bytes]:
+            return _tokens_made(answer, client)
+
+        tokens = in_a_worker(work, answer, tick=1)
+        try:
+            in_a_worker(work, answer, tick=0)
+        except Wrong as wrong:
+            raise Wrong(
+                f"while the clock stands still, as between two ticks: {wrong} A clock is no token."
+            ) from None
+        if twice := tokens & in_a_worker(work, answer, tick=1):
+            raise Wrong(
+                f"two workers, which began alike, both made {min(twice)!r}. They can have the same "
+                "time, process number, count and seed of `random`. What does the system give to "
+                "nobody twice?"
+            )
+
+
+def _tokens_made(answer: Any, client: redis.Redis) -> set[bytes]:
+    """Return all tokens that an answer makes in some calls, if these are right by themselves."""
+    counting = _Counting(connection_pool=client.connection_pool)
+    names = [f"token:{tag}" for tag in ("users", "orders", "products")]
+    client.flushdb()
+    client.mset(dict.fromkeys(names, "first"))
+    seen = {b"first"}
+    for tags in (("users",), ("users", "orders"), ("users",), ("orders",)):
+        before: Any = client.mget(names)
+        shown = f"(redis, {', '.join(map(repr, tags))})"
+        _renew(answer, counting, tags, shown)
+        if len(counting.sent) > 1 or "a pipeline" in counting.sent:
+            raise Wrong(f"{shown}, it sent {' and '.join(counting.sent)}: one command, please.")
+        if "TIME" in counting.script.upper():
+            raise Wrong("the server's TIME is a clock too, and a clock can be set back.")
+        after: Any = client.mget(names)
+        _examine_tokens(shown, tags, names, before, after, seen)
+    if client.dbsize() != len(names):
+        raise Wrong("it stored other keys than token:<tag>.")
+    counting.sent = []
+    call(answer, counting, shown="(redis), without tags", may_be_none=True)
+    if counting.sent:
+        raise Wrong(f"without tags it sent {counting.sent[0]}: there is nothing to do.")
+    return seen - {b"first"}
+
+
+def _renew(answer: Any, counting: _Counting, tags: tuple[str, ...], shown: str) -> None:
+    counting.sent = []
+    try:
+        call(answer, counting, *tags, shown=shown, may_be_none=True)
+    except Raised as raised:
+        if "not an integer" not in str(raised):
+            raise
+        raise Wrong(
+            f"{shown}, it counted up, and the token was 'first'. A counter is no token: after an "
+            "eviction it begins again, with numbers that were used before."
+        ) from None
 
 
 def _examine_tokens(
@@ -149,7 +194,7 @@ def _examine_fill(answer: Any) -> None:
             client.flushdb()
             if token is not None:
                 client.set(TOKEN, token)
-            got = call(answer, client, *arguments, shown=shown)
+            got = call(answer, client, *map(as_reply, arguments), shown=shown)
             value: Any = client.get("users:EU")
             if value != (b"2974" if stored else None):
                 raise Wrong(f"the token was {token!r}, and under the key there is {value!r}.")

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from labkit.measure import plots
+
 WARM_UP = 3  # rounds that are run and not counted
 NAME_WIDTH = 10
 
@@ -37,9 +39,7 @@ class Comparison:
 
     def plot(self) -> None:
         """Draw every round as a point and each median as a line, on a logarithmic axis."""
-        from labkit.measure import plots
-
-        plots.comparison(self)
+        plots.comparison(self.times)
 
     def __str__(self) -> str:
         width = max(NAME_WIDTH, *map(len, self.times))

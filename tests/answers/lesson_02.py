@@ -59,6 +59,20 @@ def value_only(redis: Any, key: str, ttl: int, load: Callable[[], Any]) -> Any:
     return cache()(redis, key, ttl, load)[0]
 
 
+def comparing_with_text(redis: Any, key: str, ttl: int, load: Callable[[], Any]) -> Any:
+    value = load() if redis.get(key) in (None, "null") or redis.get(key) == "null" else None
+    redis.set(key, json.dumps(value), ex=ttl)
+    return value, False
+
+
+def printing(redis: Any, key: str, ttl: int, load: Callable[[], Any]) -> Any:
+    stored = redis.get(key)
+    if stored is not None:
+        redis.set(key, f"{stored}", ex=ttl)
+        return str(stored), True
+    return cache()(redis, key, ttl, load)
+
+
 WRONG: list[tuple[str, Any, str]] = [
     ("02.1", cache(stores=False), "there is no key"),
     ("02.1", cache(options=lambda ttl: {"ex": 60}), "has 60 s to live"),
@@ -72,6 +86,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("02.1", cache(options=lambda ttl: {"px": ttl}), "to live"),
     ("02.1", cache(options=lambda ttl: {"ex": 60 * ttl}), "has 5400 s to live"),
     ("02.1", cache(read=lambda stored: stored), "call 2 gave b'"),
+    ("02.1", cache(read=lambda stored: stored), "Those are Redis's bytes: json.loads reads them"),
+    ("02.1", comparing_with_text, "Bytes were compared with text: b'"),
+    ("02.1", printing, "bytes that were made text by printing them"),
     ("02.1", cache(says_hit=False), "was a hit, and it said was_hit=False"),
     ("02.1", value_only, "a pair"),
     ("02.2", lambda ratio, hit, miss: ratio * miss + (1 - ratio) * hit, "swapped"),

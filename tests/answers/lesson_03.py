@@ -72,6 +72,17 @@ def last_secret(key: str, entry: bytes, secrets: list[bytes]) -> bytes | None:
     return first_secret(key, entry, secrets[::-1])
 
 
+def by_text(key: str, entry: bytes, secrets: list[bytes]) -> bytes | None:
+    made: list[Any] = [digest(key, entry[32:], secret).hex() for secret in secrets]
+    fits = [entry[:32] == each for each in made]
+    return entry[32:] if any(fits) else None
+
+
+def decoded(key: str, entry: bytes, secrets: list[bytes]) -> str | None:
+    opened = any_secret(key, entry, secrets)
+    return None if opened is None else opened.decode()
+
+
 def any_secret(key: str, entry: bytes, secrets: list[bytes]) -> bytes | None:
     fits = [entry[:32] == digest(key, entry[32:], secret) for secret in secrets]
     return entry[32:] if any(fits) else None
@@ -136,5 +147,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("03.3", lambda key, entry, secrets: None, "gave None, and should give b"),
     ("03.3", whole, "should give b'{\"id\":1}'"),
     ("03.3", yes, "gave True"),
+    ("03.3", by_text, "Bytes were compared with text"),
+    ("03.3", decoded, "This is text, and bytes are asked for"),
     ("03.3", cut, "no room for a digest"),
 ]

@@ -32,6 +32,31 @@ def without_decoding(redis: Any, key: str, token: str) -> None:
         redis.delete(key)
 
 
+def unless_another_is_there(redis: Any, key: str, token: str) -> None:
+    if redis.get(key) != token:
+        return
+    redis.delete(key)
+
+
+def in_a_list(redis: Any, key: str, token: str) -> None:
+    if token in redis.mget(key):
+        redis.delete(key)
+
+
+def in_a_transaction(redis: Any, key: str, token: str) -> None:
+    with redis.pipeline() as pipe:
+        pipe.watch(key)
+        if pipe.get(key) == token:
+            pipe.multi()
+            pipe.delete(key)
+            pipe.execute()
+
+
+def printing(redis: Any, key: str, token: str) -> None:
+    script = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
+    redis.eval(script, 1, key, str(token.encode()))
+
+
 WRONG: list[tuple[str, Any, str]] = [
     ("05.1", "R1 R2 W1 W2 R3", "took the version before"),
     ("05.1", "W1 W2 R1 R2 R3", "selects after the commit"),
@@ -48,6 +73,12 @@ WRONG: list[tuple[str, Any, str]] = [
     ("05.2", in_a_pipeline, "Look and delete in one step"),
     ("05.2", renaming, "Look and delete in one step"),
     ("05.2", without_decoding, "is still there"),
+    *[
+        ("05.2", answer, "Bytes were compared with text: b'mine' == 'mine' is never true. Redis")
+        for answer in (without_decoding, unless_another_is_there, in_a_list, in_a_transaction)
+    ],
+    ("05.2", printing, "Your code sent \"b'mine'\": bytes that were made text by printing them"),
+    ("05.1", b"W1 R1 R2 W2 R3", "These are bytes, and text is asked for"),
     ("05.3", lambda remaining, load: math.exp(remaining / load), "the share is 0.3679"),
     ("05.3", lambda remaining, load: math.exp(-remaining * load), "the share is 0.7788"),
     ("05.3", lambda remaining, load: 1 - math.exp(-remaining / load), "gave 0.632"),

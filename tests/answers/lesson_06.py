@@ -58,6 +58,11 @@ def giving_a_deadline(redis: Any, key: str, value: str) -> Any:
     return done
 
 
+def comparing_with_text(redis: Any, key: str, value: str) -> Any:
+    redis.set(key, value, xx=True, keepttl=True)
+    return redis.get(key) == value
+
+
 def policies(**changes: Any) -> dict[str, Any]:
     return {"a": "allkeys-lfu", "b": "volatile-ttl", "c": "noeviction"} | changes
 
@@ -122,6 +127,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("06.2", only_with_a_deadline, "can be replaced too"),
     ("06.2", giving_a_deadline, "has one now"),
     ("06.2", lambda redis, key, value: None, "end with `return`"),
+    ("06.2", comparing_with_text, "Bytes were compared with text: b'new' == 'new' is never true"),
     ("06.3", "allkeys-lfu", "is a dictionary"),
     ("06.3", {"a": "allkeys-lfu", "c": "noeviction"}, "server b has no policy"),
     ("06.3", policies(a="lfu"), "'lfu' is no policy"),

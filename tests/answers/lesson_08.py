@@ -28,6 +28,17 @@ def all_at_once_in_a_pipeline(redis: Any, tag: str) -> Any:
         return pipeline.execute()[0]
 
 
+def by_printed_names(redis: Any, tag: str) -> Any:
+    removed = sum(redis.unlink(f"{key}") for key in redis.smembers(f"tagged:{tag}"))
+    redis.unlink(f"tagged:{tag}")
+    return removed
+
+
+def those_of_a_prefix(redis: Any, tag: str) -> Any:
+    keys = [key for key in redis.smembers(f"tagged:{tag}") if key[:5] == "shop:"]
+    return redis.unlink(*keys, f"tagged:{tag}") - 1 if keys else 0
+
+
 def leaving_the_set(redis: Any, tag: str) -> Any:
     keys = redis.smembers(f"tagged:{tag}")
     return redis.unlink(*keys) if keys else 0
@@ -62,6 +73,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("08.1", lambda prefix: re.sub(r"[*?\[\]\\]", "?", prefix) + "*", "'a?b*', which matches"),
     ("08.1", without_the_backslash, "which does not match 'a"),
     ("08.1", lambda prefix: prefix.encode() + b"*", "which is no text"),
+    ("08.1", lambda prefix: prefix.encode() + b"*", "These are bytes, and text is asked for"),
+    ("08.2", by_printed_names, "bytes that were made text by printing them"),
+    ("08.2", those_of_a_prefix, "Bytes were compared with text: b'shop:"),
+    ("08.3", lambda tag, name: f"{{{tag}}}:{name}".encode(), "These are bytes, and text is asked"),
     ("08.2", by_pattern, "of the tag's 2 entries are still there"),
     ("08.2", all_at_once, "no more than 1,000 a command"),
     ("08.2", all_at_once_in_a_pipeline, "no more than 1,000 a command"),

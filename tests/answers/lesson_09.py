@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+import hashlib
+import itertools
+import os
+import random
 import secrets
+import time
+import uuid
+from collections.abc import Callable
+from time import time_ns
 from typing import Any
 
 
@@ -89,6 +98,85 @@ def watched(redis: Any, key: str, value: bytes, token: bytes, *, ex: int | None,
         return True
 
 
+def made(token: Callable[[str], Any]) -> Callable[..., None]:
+    """Return a renew that is right but for the tokens that it takes."""
+
+    def renew(redis: Any, *tags: str) -> None:
+        if tags:
+            redis.mset({f"token:{tag}": token(tag) for tag in tags})
+
+    return renew
+
+
+count, rng = itertools.count(), random.Random()
+STILL = {  # tokens that are used twice while the clock stands still
+    "time": lambda tag: str(time.time()),
+    "time_ns, imported by its name": lambda tag: time_ns(),
+    "now": lambda tag: datetime.datetime.now().isoformat(),
+    "utcnow": lambda tag: datetime.datetime.now(datetime.UTC).timestamp(),
+    "monotonic": lambda tag: f"{os.getpid()} {time.monotonic_ns()}",
+    "a clock and a tag": lambda tag: f"{time.perf_counter()} {tag}",
+    "a digest of a clock": lambda tag: hashlib.sha256(str(time.time()).encode()).hexdigest(),
+    "seconds in words": lambda tag: time.strftime("%Y-%m-%d %H:%M:%S"),
+    "uuid5": lambda tag: str(uuid.uuid5(uuid.NAMESPACE_URL, f"{tag} {time.time()}")),
+}
+ALIKE = {  # tokens that two workers make that began alike
+    "uuid1": lambda tag: str(uuid.uuid1()),
+    "random": lambda tag: f"{random.getrandbits(64):016x}",
+    "a generator of its own": lambda tag: rng.random(),
+    "random and a clock": lambda tag: f"{time.time()} {random.random()}",
+    "a count": lambda tag: f"{next(count):08}",
+    "a process number and a count": lambda tag: f"{os.getpid()}-{next(count)}-{tag}",
+    "seeded by a clock": lambda tag: random.Random(f"{time.time()} {next(count)}").random(),
+}
+
+
+def waiting_for_a_tick(redis: Any, *tags: str) -> None:
+    began = time.time()
+    while time.time() == began:
+        pass
+    made(lambda tag: f"{time.time()} {tag}")(redis, *tags)
+
+
+def counting_up(redis: Any, *tags: str) -> None:
+    for tag in tags:
+        redis.incr(f"token:{tag}")
+
+
+def counting_in_lua(redis: Any, *tags: str) -> None:
+    if tags:
+        names = [f"token:{tag}" for tag in tags]
+        redis.eval("for _, key in ipairs(KEYS) do redis.call('INCR', key) end", len(tags), *names)
+
+
+def time_of_the_server(redis: Any, *tags: str) -> None:
+    if tags:
+        script = """
+            local time = redis.call('TIME')
+            for i, key in ipairs(KEYS) do redis.call('SET', key, time[1] .. time[2] .. i) end
+        """
+        redis.eval(script, len(tags), *[f"token:{tag}" for tag in tags])
+
+
+def under_a_printed_name(redis: Any, *tags: str) -> None:
+    made(lambda tag: secrets.token_hex(8))(redis, *[str(tag.encode()) for tag in tags])
+
+
+def one_token_for_all(redis: Any, *tags: str) -> None:
+    token = secrets.token_hex(8)
+    made(lambda tag: token)(redis, *tags)
+
+
+def watching_text(redis: Any, key: str, value: bytes, token_key: str, token: bytes) -> Any:
+    with redis.pipeline() as pipe:
+        pipe.watch(token_key)
+        if pipe.get(token_key) != token.decode():
+            return False
+        pipe.multi()
+        pipe.set(key, value, ex=60)
+        return pipe.execute() == [True]
+
+
 WRONG: list[tuple[str, Any, str]] = [
     ("09.1", "R1 R2 R3 W1 W2 ~", "the counter is None: not valid"),
     ("09.1", "R1 R2 W1 W2 ~ R3", "R3 stores nothing"),
@@ -105,6 +193,18 @@ WRONG: list[tuple[str, Any, str]] = [
     ("09.2", under_the_tag, "left token:users as it was"),
     ("09.2", even_for_nothing, "there is nothing to do"),
     ("09.2", deleting, "became None"),
+    *[("09.2", made(token), "while the clock stands still, as betwe") for token in STILL.values()],
+    *[
+        ("09.2", made(token), "two workers, which began alike, both made")
+        for token in ALIKE.values()
+    ],
+    ("09.2", counting_up, "A counter is no token: after an eviction it begins again"),
+    ("09.2", counting_in_lua, "A counter is no token"),
+    ("09.2", time_of_the_server, "a clock can be set back"),
+    ("09.2", one_token_for_all, "a token that was never used, please"),
+    ("09.2", under_a_printed_name, "bytes that were made text by printing them"),
+    ("09.1", b"R1 R2 W1 ~ W2 R3", "These are bytes, and text is asked for"),
+    ("09.3", watching_text, "Bytes were compared with text: b'another' == 'mine' is never true"),
     ("09.3", look_then_store, "between your look and your store"),
     ("09.3", without_watch, "between your look and your store"),
     ("09.3", not_looking, "the token was b'another'"),

@@ -7,6 +7,16 @@ INVALIDATION = "labkit/baselines/deletion.py"
 LOCAL = "labkit/concurrency/local_cache.py"
 PROCESSES = "labkit/concurrency/processes.py"
 EXERCISES = "labkit/lessons/lesson_08.py"
+PLOTS = "labkit/measure/plots"
+COST_PLOT = f"{PLOTS}/invalidation.py"
+BASIC_PLOTS = f"{PLOTS}/basic.py"
+PLOT_STYLE = f"{PLOTS}/style.py"
+TTL_PLOTS = f"{PLOTS}/ttl.py"
+KEY_PLOTS = f"{PLOTS}/keys.py"
+COPY_PLOTS = f"{PLOTS}/copies.py"
+SCHEDULE_PLOT = f"{PLOTS}/schedules.py"
+LANES = f"{PLOTS}/lanes.py"
+CONTEXT_PLOT = f"{PLOTS}/contexts.py"
 
 MUTATIONS: list[tuple[str, str, str, str]] = [
     (
@@ -76,5 +86,119 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         EXERCISES,
         'return f"{{{tag}}}:{name}"',
         'return f"{tag}:{name}"',
+    ),
+    (
+        "a title that counts growth over sizes that a line does not have: labkit",
+        COST_PLOT,
+        "if len(set(spans.values())) > 1:",
+        "if not spans:",
+    ),
+    (
+        "a title that calls flat what was looked at over few sizes: labkit",
+        COST_PLOT,
+        "return max(points) >= FLAT_OVER * min(points) and max(costs)",
+        "return max(costs)",
+    ),
+    (
+        "a title that calls growth what may be noise: labkit",
+        COST_PLOT,
+        "math.pow(most / least, GROWS)",
+        "1",
+    ),
+    (
+        "a sixth line that is not drawn: labkit",
+        COST_PLOT,
+        "itertools.cycle(MARKERS)",
+        "MARKERS",
+    ),
+    (
+        "a title that names the slower of two that are alike: labkit",
+        BASIC_PLOTS,
+        "slow > CLEAR * fast",
+        "slow >= fast",
+    ),
+    (
+        "a title whose hit ratio is near five times, not clearly past it: labkit",
+        BASIC_PLOTS,
+        "points[ratio] > CLEAR * WANTED",
+        "points[ratio] >= WANTED",
+    ),
+    (
+        "a title that says never of what nearly was: labkit",
+        BASIC_PLOTS,
+        "points[ratio] * CLEAR < WANTED",
+        "points[ratio] < WANTED",
+    ),
+    (
+        "an arrow that ends where the curve does not: labkit",
+        BASIC_PLOTS,
+        "if gain >= WANTED)",
+        "if gain >= 1)",
+    ),
+    (
+        "a title that counts one calls: labkit",
+        PLOT_STYLE,
+        'f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"',
+        'f"{number:,} {thing}s"',
+    ),
+    (
+        "a title that says growth of what is alike with a TTL: labkit",
+        TTL_PLOTS,
+        "if without[-1] > CLEAR * most > 0:",
+        "if without[-1] > most > 0:",
+    ),
+    (
+        "a policy that is the best by chance: labkit",
+        TTL_PLOTS,
+        "close = [name for name in ratios if behind[name] <= CLOSE]",
+        "close = [name for name in ratios if not behind[name]]",
+    ),
+    (
+        "a policy that is the best of parts that others were not tried with: labkit",
+        TTL_PLOTS,
+        "if len(ratios) < 2 or any(set(own) != set(parts) for own in ratios.values()):",
+        "if len(ratios) < 2:",
+    ),
+    (
+        "a busiest second of nothing: labkit",
+        TTL_PLOTS,
+        "max(counts.values(), default=0)",
+        "max(counts.values())",
+    ),
+    (
+        "a promise kept for pairs that were not tried: labkit",
+        KEY_PLOTS,
+        "    if any(len(outcomes) < pairs for outcomes in kept.values()):",
+        "    if not kept:",
+    ),
+    (
+        "bytes counted that are places: labkit",
+        KEY_PLOTS,
+        "counted(column, 'place')",
+        "counted(len(one), 'place')",
+    ),
+    (
+        "a format that is faithful to what it was not given: labkit",
+        COPY_PLOTS,
+        'survived[name].get(value) == "same"',
+        'survived[name].get(value, "same") == "same"',
+    ),
+    (
+        "a title that says no stale entry where one is drawn: labkit",
+        SCHEDULE_PLOT,
+        'return "the check found nothing stale" if starts else "nothing stale remains"',
+        'return "nothing stale remains"',
+    ),
+    (
+        "a lane that is stale before 'stale from here': labkit",
+        LANES,
+        '["for now" if start is None or n < start else "stale" for n in range(len(values))]',
+        '["stale"] * len(values)',
+    ),
+    (
+        "a title that names one of two moments at which the entry goes: labkit",
+        CONTEXT_PLOT,
+        "for column in _gone(moments)])",
+        "for column in _gone(moments)[:1]])",
     ),
 ]

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 NOTEBOOK = "notebooks/10_statement_keys.ipynb"
 STATEMENTS = "labkit/cache/statements.py"
+ELEMENTS = "labkit/cache/elements.py"
+REFUSALS = "labkit/cache/refusals.py"
+STABLE = "labkit/cache/stable.py"
+COMMITS = "labkit/cache/commits.py"
+WRITES = "labkit/cache/writes.py"
 EXERCISES = "labkit/lessons/lesson_10.py"
 
 MUTATIONS: list[tuple[str, str, str, str]] = [
@@ -32,26 +37,26 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "the SQL without its structure: labkit",
         STATEMENTS,
-        "parts = (dialect.name, compiled.string, _stable(cache_key.key))",
+        "parts = (dialect.name, compiled.string, stable(said.key), types_of(elements))",
         "parts = (dialect.name, compiled.string)",
     ),
     (
         "no context: labkit",
         STATEMENTS,
-        "dict(options), dict(context or {})",
-        "dict(options), {}",
+        "    known = Known.of(dialect, pure, trusted)\n    try:",
+        "    known, context = Known.of(dialect, pure, trusted), {}\n    try:",
     ),
     (
         "no execution options: labkit",
         STATEMENTS,
-        "dict(options), dict(context or {})",
-        "{}, dict(context or {})",
+        "encode((values, dict(options), *rest))",
+        "encode((values, *rest))",
     ),
     (
         "values of the statement that was remembered: labkit",
         STATEMENTS,
-        "        extracted_parameters=cache_key.bindparams,\n",
-        "",
+        "extracted_parameters=cache_key.bindparams if structure.compiled.cache_key else None",
+        "extracted_parameters=None",
     ),
     (
         "values passed to execute are left out: labkit",
@@ -67,13 +72,13 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     ),
     (
         "volatile functions have keys: labkit",
-        STATEMENTS,
-        "if name not in pure or not built_in:",
+        REFUSALS,
+        "if not built_in or not (known.function(name) or texts is not None):",
         "if False:",
     ),
     (
         "FOR UPDATE has a key: labkit",
-        STATEMENTS,
+        REFUSALS,
         'if getattr(element, "_for_update_arg", None) is not None:',
         "if False:",
     ),
@@ -85,43 +90,43 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     ),
     (
         "eager relationships are not read: labkit",
-        STATEMENTS,
+        ELEMENTS,
         "eager = {each for each in mapper.relationships if each.lazy in EAGER}",
         "eager = set[RelationshipProperty[Any]]()",
     ),
     (
         "a function known by its name alone: labkit",
-        STATEMENTS,
-        "if name not in pure or not built_in:",
-        "if name not in pure:",
+        REFUSALS,
+        "if not built_in or not (known.function(name) or texts is not None):",
+        "if not (known.function(name) or texts is not None):",
     ),
     (
         "a function of another schema: labkit",
-        STATEMENTS,
-        '[*getattr(element, "packagenames", ()), name]',
+        REFUSALS,
+        '[*getattr(function, "packagenames", ()), name]',
         "[name]",
     ),
     (
         "criteria in a loader option have a key: labkit",
-        STATEMENTS,
+        REFUSALS,
         'if any(getattr(each, "_extra_criteria", ()) for each in choices):',
         "if False:",
     ),
     (
         "an option for all relationships has a key: labkit",
-        STATEMENTS,
+        REFUSALS,
         "if any(map(_loads_all, choices)):",
         "if False:",
     ),
     (
         "a SELECT that writes has a key: labkit",
-        STATEMENTS,
+        REFUSALS,
         "if isinstance(element, UpdateBase):",
         "if False:",
     ),
     (
         "text in a suffix has a key: labkit",
-        STATEMENTS,
+        REFUSALS,
         "if any(getattr(element, name, None) for name in HAND_WRITTEN):",
         "if False:",
     ),
@@ -134,24 +139,78 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a row as if it were a set: labkit",
         STATEMENTS,
-        "for each, name in names if each.expanding and each.key in in_sets",
+        "for each, name in names if each.expanding and each.key in sets",
         "for each, name in names if each.expanding",
     ),
     (
         "structures are forgotten under another thread: labkit",
         STATEMENTS,
-        "    return structure\n\n\ndef _read(",
-        "    return _structures[known]\n\n\ndef _read(",
+        "    return structure\n\n\ndef _without_data(",
+        "    return _structures[question]\n\n\ndef _without_data(",
     ),
     (
-        "the table between two others is not read: labkit",
+        "tables by a walk over the statement, not by what is compiled: labkit",
+        ELEMENTS,
+        "_with_parts([statement, *visited])",
+        "_with_parts([statement])",
+    ),
+    (
+        "what the compiler does not visit has no parts: labkit",
+        ELEMENTS,
+        "waiting.extend(element.get_children())",
+        "pass",
+    ),
+    (
+        "what loaders send is not compiled: labkit",
+        ELEMENTS,
+        "parts += written(loading, dialect)",
+        "pass",
+    ),
+    (
+        "the way to what is loaded is not read: labkit",
+        ELEMENTS,
+        ".join(relation.class_attribute)",
+        "",
+    ),
+    (
+        "the order of what is loaded is not read: labkit",
+        ELEMENTS,
+        "order_by(*(relation.order_by or ()))",
+        "order_by()",
+    ),
+    (
+        "an aliased class over a join is read as its class: labkit",
+        ELEMENTS,
+        "aliases |= {each.entity for each in relations if each.entity.is_aliased_class}",
+        "",
+    ),
+    (
+        "a column that is deferred, and then not: labkit",
+        ELEMENTS,
+        '[undefer("*")] if undeferred else []',
+        "[]",
+    ),
+    (
+        "types are what SQLAlchemy's key holds of them: labkit",
         STATEMENTS,
-        "clauses += [relation.primaryjoin, relation.secondary]",
-        "clauses += [relation.primaryjoin]",
+        "question = (*question, *types_of(visitors.iterate(statement)))",
+        "question = (*question, 0)",
+    ),
+    (
+        "operators are all the same: labkit",
+        REFUSALS,
+        "if isinstance(operator, custom_op) and not OPERATOR.fullmatch(operator.opstring):",
+        "if False:",
+    ),
+    (
+        "a text may say now: labkit",
+        STATEMENTS,
+        "if isinstance(each, str) and not SETTLED.fullmatch(each):",
+        "if False:",
     ),
     (
         "subclasses are not read: labkit",
-        STATEMENTS,
+        ELEMENTS,
         "{*mapper.self_and_descendants, *(each.mapper for each in eager)}",
         "{each.mapper for each in eager}",
     ),
@@ -172,5 +231,42 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         EXERCISES,
         "(name, type(value).__name__, repr(value))",
         "(name, str(value))",
+    ),
+    # What was written, and when it is told.
+    (
+        "foreign keys are not followed: labkit",
+        WRITES,
+        "if done == INSERTED or not isinstance(table, Table):",
+        "if True:",
+    ),
+    (
+        "a write in a CTE unnoticed: labkit",
+        WRITES,
+        "        if isinstance(part, UpdateBase):",
+        "        if part is statement and isinstance(part, UpdateBase):",
+    ),
+    (
+        "text that writes taken for a SELECT: labkit",
+        WRITES,
+        "return frozenset() if reads and not HOLDS_A_WRITE.search(sql, reads.end()) else None",
+        "return frozenset()",
+    ),
+    (
+        "a statement under AUTOCOMMIT waits for a commit: labkit",
+        COMMITS,
+        "        return not dialect.detect_autocommit_setting(driver)",
+        "        return True",
+    ),
+    (
+        "what invalidate raises breaks the commit: labkit",
+        COMMITS,
+        "    if owner is not None and owner.session.get_transaction() is owner:",
+        "    if False and owner:",
+    ),
+    (
+        "told before the COMMIT: labkit",
+        COMMITS,
+        "            try:\n                commit(",
+        "            _tell(info, calls)\n            try:\n                commit(",
     ),
 ]

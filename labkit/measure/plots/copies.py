@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from labkit.measure.plots.style import INK, NEUTRAL, PALETTE, figure
+from labkit.measure.plots.style import INK, NEUTRAL, PALETTE, figure, listed
 
 LANE_HEIGHT = 0.62
 
@@ -47,14 +47,18 @@ def formats(survived: Mapping[str, Mapping[str, str]]) -> None:
         survived: for each format, by its name, what became of each value, by its name: "same",
             "changed" or "refused".
     """
-    names, values = list(survived), list(next(iter(survived.values())))
+    names = list(survived)
+    values = list(dict.fromkeys(value for outcomes in survived.values() for value in outcomes))
     shades = {"same": PALETTE["fixed"], "changed": PALETTE["stale"], "refused": NEUTRAL}
-    faithful = [name for name in names if set(survived[name].values()) == {"same"}]
-    names_of_them = " and ".join(faithful) or "none"
-    title = f"Of {len(names)} formats, {names_of_them} gave back all that was written"
+    faithful = [
+        name for name in names if all(survived[name].get(value) == "same" for value in values)
+    ]
+    title = f"{listed(faithful) or 'No format'} gave back every value as it was"
     with figure(title, 1.0 + 0.34 * len(values)) as axes:
         for column, name in enumerate(names):
             for row, value in enumerate(values):
+                if value not in survived[name]:
+                    continue
                 outcome = survived[name][value]
                 axes.barh(row, 0.95, left=column - 0.475, height=0.88, color=shades[outcome])
                 axes.text(column, row, outcome, color="white", weight="bold", fontsize=9,

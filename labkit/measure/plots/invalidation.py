@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping
 
-from labkit.measure.plots.style import INK, NEUTRAL, PALETTE, figure, number
+from labkit.measure.plots.style import INK, NEUTRAL, PALETTE, figure, listed, number
 
 MARKERS = "osD^v"
-FLAT = 2.0  # a cost that grows less than this over all sizes does not grow with them
+# From an end of a line to the other, or nothing is said of it: the wide gap between is noise's.
+FLAT = 10  # times the time at most, while the entries become FLAT_OVER times as many
+FLAT_OVER = 10_000
+GROWS = 0.5  # the power of the entries at least, while they become GROWS_OVER times as many
+GROWS_OVER = 100
+BESIDE_LINES = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
 APART = 0.055  # of the axis' height: labels nearer than that would overlap
 
 
@@ -19,7 +26,7 @@ def invalidation_cost(costs: Mapping[str, Mapping[int, float]]) -> None:
             The one that is called "tokens" has the colour of what is fixed.
     """
     with figure(_finding(costs), 4.4) as axes:
-        for (name, points), marker in zip(costs.items(), MARKERS, strict=False):
+        for (name, points), marker in zip(costs.items(), itertools.cycle(MARKERS), strict=False):
             sizes = sorted(points)
             shade = PALETTE["fixed"] if name == "tokens" else NEUTRAL
             milliseconds = [1000 * points[size] for size in sizes]
@@ -27,8 +34,9 @@ def invalidation_cost(costs: Mapping[str, Mapping[int, float]]) -> None:
         axes.set(xscale="log", yscale="log", xlabel="entries of the tag", ylabel="time (ms)")
         most = max(size for points in costs.values() for size in points)
         least = min(size for points in costs.values() for size in points)
-        axes.set_xlim(least * 0.8, most * (most / least) ** 0.3)
-        axes.set_xticks([10**power for power in range(7) if least <= 10**power <= most])
+        axes.set_xlim(least * 0.8, most * max(most / least, 10) ** 0.3)
+        powers = [10**power for power in range(13) if least <= 10**power <= most]
+        axes.set_xticks(powers if len(powers) > 1 else [least, most])
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.yaxis.set_major_formatter("{x:,g}")
         axes.minorticks_off()
@@ -43,17 +51,36 @@ def invalidation_cost(costs: Mapping[str, Mapping[int, float]]) -> None:
             shade = PALETTE["fixed"] if name == "tokens" else INK
             axes.text(
                 left, height, name, transform=axes.transAxes, va="center", color=shade,
-                weight="bold",
+                weight="bold", bbox=BESIDE_LINES,
             )  # fmt: skip
 
 
 def _finding(costs: Mapping[str, Mapping[int, float]]) -> str:
-    growth = {name: points[max(points)] / points[min(points)] for name, points in costs.items()}
-    times = max(max(points) / min(points) for points in costs.values())
-    if flat := [name for name in growth if growth[name] < FLAT]:
-        return f"{number(times)} times the entries cost the same with {' and '.join(flat)}"
-    low, high = number(min(growth.values())), number(max(growth.values()))
-    return f"{number(times)} times the entries take {low} to {high} times as long"
+    """Say which lines are clearly flat, each over its own sizes, or that all clearly grow."""
+    spans = {name: max(points) / min(points) for name, points in costs.items()}
+    if flat := [name for name, points in costs.items() if _is_flat(points)]:
+        sizes = {spans[name] for name in flat}
+        times = f"{'at least ' if len(sizes) > 1 else ''}{number(min(sizes))} times"
+        return f"{listed(flat)}: {times} the entries, less than {FLAT} times the time"
+    if not all(map(_grows, costs.values())):
+        return "Time of an invalidation, against the entries of its tag"
+    if len(set(spans.values())) > 1:
+        return "Each way takes longer, the more entries there are"
+    growth = [points[max(points)] / points[min(points)] for points in costs.values()]
+    times = " to ".join(dict.fromkeys(map(number, (min(growth), max(growth)))))
+    return f"{number(max(spans.values()))} times the entries take {times} times as long"
+
+
+def _is_flat(points: Mapping[int, float]) -> bool:
+    costs = points.values()
+    return max(points) >= FLAT_OVER * min(points) and max(costs) < FLAT * min(costs)
+
+
+def _grows(points: Mapping[int, float]) -> bool:
+    least, most = min(points), max(points)
+    if most < GROWS_OVER * least or not points[least]:
+        return False
+    return points[most] / points[least] > math.pow(most / least, GROWS)
 
 
 def _spread(heights: Mapping[str, float]) -> dict[str, float]:

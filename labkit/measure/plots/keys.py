@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from labkit.measure.plots.style import NEUTRAL, PALETTE, figure
+from labkit.measure.plots.style import NEUTRAL, PALETTE, counted, figure, listed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,9 @@ def byte_diff(one: bytes, other: bytes) -> None:
         width = max(high - low, other_high - other_low)
         differing += 0 if same else width
         column += width
-    title = f"{differing} of {column} bytes differ" if differing else "The same bytes"
+    title = "The same bytes"
+    if differing:
+        title = f"Aligned, they differ in {differing} of {counted(column, 'place')}"
     with figure(title, 1.9) as axes:
         for row, at, byte, same in rows:
             shade = NEUTRAL if same else PALETTE["miss"]
@@ -63,11 +65,13 @@ def promises(kept: Mapping[str, Mapping[str, str]]) -> None:
         kept: for each scheme, by its name, the outcome of each pair, by its name: "right",
             "wrong answer", "needless miss" or "refused".
     """
-    schemes, pairs = list(kept), list(next(iter(kept.values())))
-    with figure(_title(kept), 1.0 + 0.4 * len(pairs)) as axes:
+    schemes = list(kept)
+    pairs = list(dict.fromkeys(pair for outcomes in kept.values() for pair in outcomes))
+    with figure(_title(kept, len(pairs)), 1.0 + 0.4 * len(pairs)) as axes:
         for column, scheme in enumerate(schemes):
             for row, pair in enumerate(pairs):
-                _draw_outcome(axes, column, row, kept[scheme][pair])
+                if pair in kept[scheme]:
+                    _draw_outcome(axes, column, row, kept[scheme][pair])
         axes.set_xticks(range(len(schemes)), schemes)
         axes.set_yticks(range(len(pairs)), pairs)
         axes.set(xlim=(-0.5, len(schemes) - 0.5), ylim=(len(pairs) - 0.5, -0.5))
@@ -83,17 +87,19 @@ def _draw_outcome(axes: Axes, column: int, row: int, outcome: str) -> None:
               ha="center", va="center")  # fmt: skip
 
 
-def _title(kept: Mapping[str, Mapping[str, str]]) -> str:
+def _title(kept: Mapping[str, Mapping[str, str]], pairs: int) -> str:
+    if any(len(outcomes) < pairs for outcomes in kept.values()):
+        return "What became of each pair"  # who was not tried with all has kept no promise
     breaks = {
         scheme: sum(outcome in ("wrong answer", "needless miss") for outcome in outcomes.values())
         for scheme, outcomes in kept.items()
     }
-    keepers = [scheme for scheme, count in breaks.items() if not count]
-    counts = sorted(count for count in breaks.values() if count)
-    times = " to ".join(map(str, sorted({counts[0], counts[-1]}))) if counts else ""
-    if not keepers:
-        return f"No scheme keeps its promise: {times} pairs go wrong"
+    keepers = listed([scheme for scheme, count in breaks.items() if not count])
+    counts = sorted(filter(None, breaks.values()))
     if not counts:
-        return "Each scheme keeps its promise"
-    names = " and ".join(keepers)
-    return f"Only {names} kept the promise: with the others, {times} pairs go wrong"
+        return f"{keepers} kept the promise"
+    times = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
+    broke = f"broke it for {times} of {counted(pairs, 'pair')}"
+    if not keepers:
+        return f"No scheme kept the promise: {len(counts)} {broke}"
+    return f"{keepers} kept the promise: {counted(len(counts), 'other')} {broke}"

@@ -7,7 +7,8 @@ drawn on white, so that they read the same in JupyterLab's light and dark themes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,8 @@ STYLE: dict[Any, Any] = {
     "figure.dpi": 110,
 }
 WIDTH = 8.0  # inches
+TITLE_LETTERS = 72  # of a line of a title; more would be cut off
+CLEAR = 1.5  # times that a title calls a difference: what is nearer may be noise
 
 
 def color(name: str) -> str:
@@ -52,7 +55,8 @@ def figure(title: str, height: float) -> Iterator[Axes]:
         figure, axes = plt.subplots(figsize=(WIDTH, height), layout="constrained")
         try:
             yield axes
-            figure.suptitle(title, x=0.01, ha="left")  # over the names too: it may be long
+            lines = textwrap.fill(title, TITLE_LETTERS)
+            figure.suptitle(lines, x=0.01, ha="left")  # over the names too: it may be long
             plt.show()
         finally:
             plt.close(figure)  # or a notebook would draw it again, whatever went wrong
@@ -66,3 +70,13 @@ def in_ms(milliseconds: float) -> str:
 def number(value: float) -> str:
     """Return a number as a short label: three figures, or all of its whole part."""
     return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence has them: "a, b and c"."""
+    return " and ".join([*filter(None, [", ".join(names[:-1])]), *names[-1:]])
+
+
+def counted(number: int, thing: str) -> str:
+    """Return how many there are, with an s unless it is one."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from labkit.measure.plots.style import INK, NEUTRAL, PALETTE, figure, number
+from labkit.measure.plots.style import CLEAR, INK, NEUTRAL, PALETTE, figure, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 STEP = 1.25  # from one panel of deadlines to the next; a bar is at most 1 high
 CLOSE = 0.05  # smaller differences between hit ratios are chance
-PANEL = 1.25  # the width of a panel of hit ratios, of which 1 is for the bars
+PANEL = 1.4  # the width of a panel of hit ratios, of which 1 is for the bars
 
 
 def growth(
@@ -29,13 +29,13 @@ def growth(
         unit: what that counts.
     """
     most = max(with_ttl)
-    title = "Without a TTL it grows, and never shrinks"
-    if most > 0:
-        title = f"Without a TTL: {number(without[-1] / most)} times what it ever takes with one"
+    title = f"What is stored without a TTL, and with one: {unit}"
+    if without[-1] > CLEAR * most > 0:
+        title = f"At the end, without a TTL: {number(without[-1] / most)} times the most with one"
     with figure(title, 3.8) as axes:
         for values, name, shade in (
             (without, "no TTL", PALETTE["miss"]),
-            (with_ttl, "TTL of an hour", PALETTE["fixed"]),
+            (with_ttl, "with a TTL", PALETTE["fixed"]),
         ):
             axes.plot(requests, values, color=shade, linewidth=2.5, marker="o", markersize=4)
             axes.annotate(
@@ -59,13 +59,12 @@ def policies(ratios: Mapping[str, Mapping[str, float]]) -> None:
         ratios: for each policy, a hit ratio (0 to 1) for each part.
     """
     names = list(ratios)
-    parts = list(ratios[names[0]])
-    best = [max(ratios[name][part] for name in names) for part in parts]
-    champions = [name for name in names if [ratios[name][part] for part in parts] == best]
-    title = f"{champions[0]} is the best throughout" if champions else "No policy always wins"
-    with figure(title, 1.4 + 0.45 * len(names)) as axes:
+    parts = list(dict.fromkeys(part for row in ratios.values() for part in row))
+    with figure(_best(ratios, parts), 1.4 + 0.45 * len(names)) as axes:
         for column, part in enumerate(parts):
-            values = [ratios[name][part] for name in names]
+            values = {
+                row: ratios[name][part] for row, name in enumerate(names) if part in ratios[name]
+            }
             _panel(axes, column * PANEL, part, values)
         axes.set_yticks(range(len(names)), names)
         axes.set_xticks([column * PANEL for column in range(len(parts))], ["0 %"] * len(parts))
@@ -75,10 +74,24 @@ def policies(ratios: Mapping[str, Mapping[str, float]]) -> None:
         axes.spines["left"].set_visible(False)
 
 
-def _panel(axes: Axes, left: float, part: str, values: Sequence[float]) -> None:
+def _best(ratios: Mapping[str, Mapping[str, float]], parts: Sequence[str]) -> str:
+    """Name the policy that alone is close to the best of each part, or say that none is."""
+    neutral = "Hit ratio of each policy"
+    if len(ratios) < 2 or any(set(own) != set(parts) for own in ratios.values()):
+        return neutral
+    best = {part: max(own[part] for own in ratios.values()) for part in parts}
+    behind = {name: max(best[part] - own[part] for part in parts) for name, own in ratios.items()}
+    close = [name for name in ratios if behind[name] <= CLOSE]
+    if len(close) > 1 or any(CLOSE < least <= 2 * CLOSE for least in behind.values()):
+        return neutral
+    return f"{f'Only {close[0]}' if close else 'No policy'} is close to the best throughout"
+
+
+def _panel(axes: Axes, left: float, part: str, by_row: Mapping[int, float]) -> None:
     axes.text(left + 0.02, -0.75, part, va="center", weight="bold")
     axes.axvline(left, color=INK, linewidth=0.8)
-    for row, value in enumerate(values):
+    values = by_row.values()
+    for row, value in by_row.items():
         shade = NEUTRAL
         if max(values) > min(values) + 2 * CLOSE:
             if value >= max(values) - CLOSE:
@@ -101,15 +114,19 @@ def deadlines(seconds: Mapping[str, Sequence[float]]) -> None:
     Args:
         seconds: for each way, how many seconds had passed at each statement. The first second is 1.
     """
-    counted = {name: Counter(map(math.ceil, values)) for name, values in seconds.items()}
-    busiest = {name: max(counts.values()) for name, counts in counted.items()}
-    first, *_, last = seconds
-    title = f"{busiest[first]:,} queries in one second; with {last}, {busiest[last]:,} at most"
-    top = max(busiest.values())
+    counted = {
+        name: Counter(max(1, math.ceil(value)) for value in values)
+        for name, values in seconds.items()
+    }
+    busiest = {name: max(counts.values(), default=0) for name, counts in counted.items()}
+    ends = dict.fromkeys([*seconds][:1] + [*seconds][-1:])
+    in_busiest = ", ".join(f"{name} {busiest[name]:,}" for name in ends)
+    title = f"Statements in the busiest second: {in_busiest}"
+    top = max(1, *busiest.values())
     marks = [10**power for power in range(1, 7) if 10**power <= top]
-    longest = max(max(counts) for counts in counted.values())
+    longest = max(max(counts, default=1) for counts in counted.values())
     shades = [PALETTE["miss"]] + [PALETTE["fixed"]] * (len(seconds) - 1)
-    with figure(title, 0.9 + 1.2 * len(seconds)) as axes:
+    with figure(title, 0.9 + 1.2 * max(2, len(seconds))) as axes:
         for row, ((name, counts), shade) in enumerate(zip(counted.items(), shades, strict=True)):
             base = (len(seconds) - 1 - row) * STEP
             heights = [_height(count, top) for count in counts.values()]
