@@ -75,7 +75,7 @@ def _packages() -> Iterator[Finding]:
     for line in importlib.metadata.requires("labkit") or []:
         requirement = Requirement(line)
         marker = requirement.marker
-        is_needed = marker is None or marker.evaluate({"extra": ""})
+        is_needed = marker is None or marker.evaluate({"extra": "lab"})
         is_extra = not is_needed and marker is not None and marker.evaluate({"extra": "postgres"})
         if not (is_needed or is_extra):
             continue

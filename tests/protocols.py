@@ -1,4 +1,4 @@
-"""The invalidation protocols of FACTS.md's table, as actors: two readers, and a writer.
+"""The invalidation protocols of FACTS.md's table, as actors: two readers, and writers.
 
 Every protocol keeps one answer in `data`, and most a version or token in `version`. An entry is
 valid when the version that it was stamped with is the current one.
@@ -9,11 +9,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 from sqlalchemy import Connection
 
 from labkit import Lab
+from labkit.cache import tokens
 from labkit.concurrency.schedule import Exploration, explore
 
 OLD, NEW = "old", "new"
@@ -71,6 +73,7 @@ class Protocol:
 
     shop: Shop
     old_snapshot: bool = False
+    version: ClassVar[str] = "version"
 
     def __post_init__(self) -> None:
         self.redis: Any = self.shop.lab.redis
@@ -91,7 +94,7 @@ class Protocol:
     def read(self, select: Callable[[], bytes]) -> Steps:
         raise NotImplementedError
 
-    def writer(self) -> Steps:
+    def writer(self, value: str = NEW) -> Steps:
         raise NotImplementedError
 
     def entry(self) -> bytes | None:
@@ -119,8 +122,8 @@ class DeleteAfterCommit(Protocol):
             yield
             self.redis.set("data", row)
 
-    def writer(self) -> Steps:
-        self.shop.update()
+    def writer(self, value: str = NEW) -> Steps:
+        self.shop.update(value)
         yield
         self.redis.delete("data")
 
@@ -136,8 +139,8 @@ class VersionCounter(Protocol):
             yield
             self.redis.set("data", row + b"|" + (version or b"0"))
 
-    def writer(self) -> Steps:
-        self.shop.update()
+    def writer(self, value: str = NEW) -> Steps:
+        self.shop.update(value)
         yield
         self.redis.incr("version")
 
@@ -155,10 +158,10 @@ class StampedAtSet(VersionCounter):
 
 
 class BumpBeforeCommit(VersionCounter):
-    def writer(self) -> Steps:
+    def writer(self, value: str = NEW) -> Steps:
         self.redis.incr("version")
         yield
-        self.shop.update()
+        self.shop.update(value)
 
 
 class TokenAndCompareAndSet(Protocol):
@@ -175,8 +178,8 @@ class TokenAndCompareAndSet(Protocol):
             yield
             self.fill_if_token_unchanged(keys=keys, args=[row, token])
 
-    def writer(self) -> Steps:
-        self.shop.update()
+    def writer(self, value: str = NEW) -> Steps:
+        self.shop.update(value)
         yield
         self.redis.set("version", self.shop.unique())
 
@@ -184,26 +187,66 @@ class TokenAndCompareAndSet(Protocol):
 class BusyMarker(TokenAndCompareAndSet):
     """The token says BUSY from before the commit until after it: nobody fills meanwhile."""
 
-    def writer(self) -> Steps:
+    def writer(self, value: str = NEW) -> Steps:
         self.redis.set("version", BUSY)
         yield
-        self.shop.update()
+        self.shop.update(value)
         yield
         self.redis.set("version", self.shop.unique())
 
 
+class MarkerForEachWriter(Protocol):
+    """labkit's own: in the token's place are the names of all writers under way."""
+
+    version = tokens.token_key("users")
+
+    def entry(self) -> bytes | None:
+        return tokens.lookup(self.redis, "data", "users").value
+
+    def read(self, select: Callable[[], bytes]) -> Steps:
+        found = tokens.lookup(self.redis, "data", "users")
+        if found.value is None and not found.busy:
+            yield
+            row = select()
+            yield
+            tokens.fill(self.redis, "data", row, 60, found, "users")
+
+    def writer(self, value: str = NEW) -> Steps:
+        name = tokens.new_token().decode()
+        tokens.mark(self.redis, name, "users")
+        yield
+        self.shop.update(value)
+        yield
+        tokens.invalidate(self.redis, "users", writer=name)
+
+
 def explore_protocol(
-    protocol: Protocol, column: str = "plain", stop_at_first: bool = False
+    protocol: Protocol,
+    faults: str = "",
+    stop_at_first: bool = False,
+    readers: str = "RS",
+    writers: str = "W",
 ) -> Exploration:
-    """Run every interleaving of two readers and a writer, under the fault that a column names."""
+    """Run every interleaving of readers and writers, by their letters, under some faults.
+
+    Args:
+        protocol: what they do.
+        faults: words; "crashes" lets the first writer crash, "evicted" its version be evicted.
+        stop_at_first: whether the first stale schedule is enough.
+        readers: a letter for each.
+        writers: a letter for each. Each writes another value.
+    """
     shop = protocol.shop
+    actors = {name: protocol.reader for name in readers}
+    for number, name in enumerate(writers):
+        actors[name] = partial(protocol.writer, f"{NEW}{number or ''}")
     return explore(
-        {"R": protocol.reader, "S": protocol.reader, "W": protocol.writer},
+        actors,
         protocol.check,
         lab=shop.lab,
         reset=lambda: shop.update(OLD),
         lanes={"row": shop.select, "entry": protocol.entry},
-        crash="W" if column == "writer crashes" else (),
-        evict=["version"] if column == "version evicted" else (),
+        crash=writers[0] if "crashes" in faults else (),
+        evict=[protocol.version] if "evicted" in faults else (),
         stop_at_first=stop_at_first,
     )

@@ -32,6 +32,7 @@ from sqlalchemy.orm import (
 
 
 class Base(DeclarativeBase):
+    __allow_unmapped__ = True
     id = mapped_column(sa.Integer, primary_key=True)
 
 
@@ -50,6 +51,11 @@ class Label(Base):
 class Cat(Base):
     __tablename__ = "cat"
     posts = relationship("Post", back_populates="cat")
+    places: Any
+    rests: Any
+    papers: Any
+    spoken: Any
+    ordered: Any
 
 
 class Comment(Base):
@@ -83,12 +89,14 @@ class Post(Base):
     cat = relationship(Cat, back_populates="posts")
     comments = relationship(Comment)
     labels = relationship(Label, secondary=LABELLED)
+    votes: Any
+    logs: Any
 
 
-Post.votes = column_property(  # type: ignore[attr-defined]
+Post.votes = column_property(
     sa.select(sa.func.count(Vote.id)).where(Vote.post_id == Post.id).scalar_subquery()
 )
-Post.logs = column_property(  # type: ignore[attr-defined]
+Post.logs = column_property(
     sa.select(sa.func.count(Log.id)).where(Log.post_id == Post.id).scalar_subquery(), deferred=True
 )
 
@@ -147,17 +155,15 @@ class Map(Paper):
     __mapper_args__ = {"polymorphic_identity": "map", "concrete": True}  # noqa: RUF012
 
 
-Cat.places = relationship(Place, viewonly=True)  # type: ignore[attr-defined]
-Cat.rests = relationship(Rest, viewonly=True)  # type: ignore[attr-defined]
-Cat.papers = relationship(Paper, viewonly=True)  # type: ignore[attr-defined]
+Cat.places = relationship(Place, viewonly=True)
+Cat.rests = relationship(Rest, viewonly=True)
+Cat.papers = relationship(Paper, viewonly=True)
 
 # A relationship to an aliased class over a join: the comments' tables are in no mapper of it.
 SPOKEN = sa.join(Post, Comment, Comment.post_id == Post.id).join(Vote, Vote.post_id == Post.id)
 SPOKEN_POST = aliased(Post, SPOKEN, flat=True)
-Cat.spoken = relationship(  # type: ignore[attr-defined]
-    SPOKEN_POST, primaryjoin=SPOKEN_POST.cat_id == Cat.id, viewonly=True
-)
-Cat.ordered = relationship(  # type: ignore[attr-defined]
+Cat.spoken = relationship(SPOKEN_POST, primaryjoin=SPOKEN_POST.cat_id == Cat.id, viewonly=True)
+Cat.ordered = relationship(
     Post,
     viewonly=True,
     order_by=sa.select(sa.func.count(Log.id)).where(Log.post_id == Post.id).scalar_subquery(),
@@ -178,15 +184,15 @@ def filled() -> sa.Engine:
         for post in posts:
             post.comments[0].likes = [Like(place=place) for place in places]
             session.add_all([Vote(post_id=post.id), Log(post_id=post.id)])
-        session.execute(sa.update(Paper.__table__).values(cat_id=cat.id))
-        session.execute(sa.update(Map.__table__).values(cat_id=cat.id))
+        session.execute(sa.update(Base.metadata.tables["paper"]).values(cat_id=cat.id))
+        session.execute(sa.update(Base.metadata.tables["map"]).values(cat_id=cat.id))
         session.commit()
     return engine
 
 
 # Each way from one class to another, by relationship.
 ROADS: dict[Any, list[Any]] = {
-    Cat: [Cat.posts, Cat.places, Cat.rests, Cat.papers, Cat.spoken, Cat.ordered],  # type: ignore[attr-defined]
+    Cat: [Cat.posts, Cat.places, Cat.rests, Cat.papers, Cat.spoken, Cat.ordered],
     Post: [Post.cat, Post.comments, Post.labels],
     Comment: [Comment.likes],
     Like: [Like.place],
@@ -379,11 +385,11 @@ def options(draw: st.DrawFn, kind: Any, entity: Any) -> Any:
         if road.key == "spoken":
             return option
     if option is not None and kind is Post and draw(st.booleans()):
-        return draw(st.sampled_from([option.undefer(Post.logs), option.load_only(Post.id)]))  # type: ignore[attr-defined]
+        return draw(st.sampled_from([option.undefer(Post.logs), option.load_only(Post.id)]))
     if option is None and kind is Place and entity is Place:
         return selectin_polymorphic(Place, draw(st.sampled_from([[Rest], [Rest, Bar], [Hotel]])))
     if option is None and entity is Post:
-        return draw(st.sampled_from([undefer(Post.logs), defer(Post.votes), load_only(Post.id)]))  # type: ignore[attr-defined]
+        return draw(st.sampled_from([undefer(Post.logs), defer(Post.votes), load_only(Post.id)]))
     return option
 
 

@@ -93,36 +93,52 @@ def test_each_way_removes_the_tag_and_nothing_else(client, invalidate, count):
     assert client.dbsize() - client.exists(set_of("tag")) == 2 + 11
 
 
-def test_what_is_stored_during_the_removal_of_a_set_stays(client):
+def test_what_is_stored_during_the_removal_of_a_set_is_removed_or_still_named(client):
     fill(client, 10, "tag")
+    stored_meanwhile = ["tag:0003", "tag:new"]  # one that is being removed, one that is not
     unlink = client.unlink
 
-    def store_first(*keys: Any) -> Any:
-        client.set("tag:new", "x")
-        client.sadd(set_of("tag"), "tag:new")
+    def store() -> None:
+        with client.pipeline(transaction=True) as pipe:
+            pipe.sadd(set_of("tag"), *stored_meanwhile)
+            pipe.mset(dict.fromkeys(stored_meanwhile, "x"))
+            pipe.execute()
+
+    def store_before_and_after(*keys: Any) -> Any:
+        client.unlink = unlink
+        store()
+        removed = unlink(*keys)
+        store()
+        return removed
+
+    client.unlink = store_before_and_after
+    try:
+        deletion.set_of_keys(client, "tag")
+    finally:
+        client.unlink = unlink
+    assert set(client.keys("tag:*")) == client.smembers(set_of("tag")) == {b"tag:0003", b"tag:new"}
+    assert deletion.set_of_keys(client, "tag") == 2
+    assert client.keys("*tag*") == []
+
+
+def test_who_dies_half_way_leaves_the_rest_to_the_next(client):
+    fill(client, 2500, "tag")
+    unlink = client.unlink
+
+    def unlink_once_and_die(*keys: Any) -> Any:
+        if client.scard(set_of("tag")) < 1500:
+            raise ZeroDivisionError
         return unlink(*keys)
 
-    client.unlink = store_first
-    try:
-        assert deletion.set_of_keys(client, "tag") == 10
-    finally:
-        del client.unlink
-    assert client.smembers(set_of("tag")) == {b"tag:new"}
-
-
-def test_of_two_who_remove_one_tag_one_removes_it(client):
-    fill(client, 10, "tag")
-    rename = client.rename
-    others = []
-
-    def rename_second(*keys: Any) -> Any:
-        client.rename = rename
-        others.append(deletion.set_of_keys(client, "tag"))
-        return rename(*keys)
-
-    client.rename = rename_second
-    assert deletion.set_of_keys(client, "tag") == 0
-    assert others == [10]
+    client.unlink = unlink_once_and_die
+    with pytest.raises(ZeroDivisionError):
+        deletion.set_of_keys(client, "tag")
+    client.unlink = unlink
+    left = len(client.keys("tag:*"))
+    assert 1000 < left < 2500
+    assert deletion.set_of_keys(client, "tag") >= left - 1000
+    assert client.exists(set_of("tag")) == 0
+    assert len(client.keys("tag:*")) <= 1000
 
 
 def test_a_cost_is_refused_where_not_all_was_removed(client):
@@ -276,10 +292,29 @@ def test_processes_are_gone_after_their_block(shared):
     assert set(psutil.Process().children()) <= before
 
 
-@pytest.mark.parametrize("name", ["LocalCache", "CarefulLocalCache"])
-def test_the_notebooks_code_is_labkits(name):
+NOTEBOOK = "08_lua_invalidation"
+SHOWN = ["batches", "keys_and_del", "scan_and_unlink", "lua", "set_of", "set_of_keys"]
+
+
+@pytest.mark.parametrize("name", ["BATCH", "PATTERN_SCRIPT", *SHOWN])
+def test_the_four_ways_of_the_notebook_are_labkits(name):
+    ours = defined(Path(deletion.__file__).read_text())[name]
+
+    assert ast.unparse(defined_in_notebook(NOTEBOOK)[name]) == ast.unparse(ours)
+
+
+def test_the_notebook_tries_all_four_by_the_same_names():
+    listed = ast.unparse(defined_in_notebook(NOTEBOOK)["ways"])
+    namespace: dict[str, Any] = {way.__name__: way for way in STRATEGIES.values()}
+    exec(listed, namespace)
+
+    assert namespace["ways"] == STRATEGIES
+
+
+@pytest.mark.parametrize("name", ["LocalCache", "ForgetfulLocalCache", "CarefulLocalCache"])
+def test_the_notebooks_caches_are_labkits(name):
     ours = ast.unparse(defined(Path(local_cache.__file__).read_text())[name])
-    theirs = ast.unparse(defined_in_notebook("08_lua_invalidation")[name])
+    theirs = ast.unparse(defined_in_notebook(NOTEBOOK)[name])
 
     ours = ours.replace("    assert self.messages.connection is not None\n    ", "")
     assert theirs.replace("'shop:invalidate'", "CHANNEL") == ours

@@ -18,9 +18,10 @@ import redis
 
 import labkit
 from labkit import Lab, LabError
-from labkit.cache import loading
+from labkit.cache import loading, tokens
 from labkit.cache.loading import SingleFlight, fetch_with_lease
 from labkit.concurrency import stampede as crowd
+from labkit.concurrency.early_loading import first_loads, never, simulate
 from labkit.concurrency.processes import worker
 from labkit.concurrency.stampede import Gate, crashed_holder, stampede
 from labkit.lessons.exercises import Outcome, judge
@@ -140,42 +141,85 @@ def test_who_wants_something_else_does_not_wait():
 # A lease, between processes.
 
 
+def fetch(
+    client: redis.Redis,
+    load: Callable[[], bytes],
+    lease_ms: int = LONG_LEASE,
+    on_miss: Callable[[], object] = lambda: None,
+) -> bytes:
+    return fetch_with_lease(client, "count", load, 60, lease_ms, "users", on_miss=on_miss)
+
+
+def stored(client: redis.Redis) -> bytes | None:
+    return tokens.lookup(client, "count", "users").value
+
+
+def store(client: redis.Redis, value: bytes) -> None:
+    found = tokens.lookup(client, "count", "users")
+    assert tokens.fill(client, "count", value, 60, found, "users")
+
+
 def test_of_many_misses_one_loads_and_the_others_find_its_entry(client):
     load = Loader(CALLERS)
 
-    answers = in_threads(
-        lambda: fetch_with_lease(client, "users", load, 60, LONG_LEASE, on_miss=load.arrive)
-    )
+    answers = in_threads(lambda: fetch(client, load, on_miss=load.arrive))
 
     assert (answers, load.calls) == ([b"1"] * CALLERS, 1)
-    assert 0 < client.ttl("users") <= 60
-    assert client.exists("lease:users") == 0
+    assert stored(client) == b"1"
+    assert 0 < client.ttl("count") <= 60
+    assert client.exists("lease:count") == 0
 
 
 def test_a_hit_is_one_command_and_no_load(lab, client):
-    client.set("users", "7")
+    store(client, b"7")
 
     with lab.observe(show=False) as seen:
-        answer = fetch_with_lease(client, "users", failing, 60, LONG_LEASE, on_miss=failing)
+        answer = fetch(client, failing, on_miss=failing)
 
-    assert (answer, list(seen.redis)) == (b"7", ["GET"])
+    assert (answer, list(seen.redis)) == (b"7", ["MGET"])
 
 
 def test_an_entry_that_came_between_the_look_and_the_lease_is_not_loaded_again(client):
-    def another_stores_it() -> None:
-        client.set("users", "7")
+    assert fetch(client, failing, on_miss=lambda: store(client, b"7")) == b"7"
+    assert client.exists("lease:count") == 0
 
-    answer = fetch_with_lease(client, "users", failing, 60, LONG_LEASE, on_miss=another_stores_it)
 
-    assert answer == b"7"
-    assert client.exists("lease:users") == 0
+def test_an_invalidated_entry_is_loaded_again(client):
+    fetch(client, lambda: b"7")
+    tokens.invalidate(client, "users")
+
+    assert fetch(client, lambda: b"8") == b"8"
+    assert stored(client) == b"8"
+
+
+def test_what_was_written_to_during_the_load_is_not_stored(client):
+    def load() -> bytes:
+        tokens.invalidate(client, "users")
+        return b"old"
+
+    assert fetch(client, load) == b"old"
+    assert stored(client) is None
+    assert client.exists("lease:count") == 0
+
+
+def test_while_a_writer_is_under_way_all_load_and_none_waits_or_stores(client):
+    all_load = threading.Barrier(CALLERS)
+    tokens.mark(client, "writer", "users")
+
+    def load() -> bytes:
+        all_load.wait(timeout=30)
+        return b"7"
+
+    assert in_threads(lambda: fetch(client, load)) == [b"7"] * CALLERS
+    tokens.invalidate(client, "users", writer="writer")
+    assert stored(client) is None
 
 
 def test_a_load_that_fails_gives_its_lease_back(client):
     with pytest.raises(LoadError):
-        fetch_with_lease(client, "users", failing, 60, LONG_LEASE)
+        fetch(client, failing)
 
-    assert client.exists("lease:users") == 0
+    assert client.exists("lease:count") == 0
 
 
 def test_after_a_load_that_failed_one_who_waits_loads(client):
@@ -188,25 +232,23 @@ def test_after_a_load_that_failed_one_who_waits_loads(client):
             raise LoadError
         return answer
 
-    answers = in_threads(
-        lambda: fetch_with_lease(client, "users", fail_once, 60, LONG_LEASE, on_miss=load.arrive)
-    )
+    answers = in_threads(lambda: fetch(client, fail_once, on_miss=load.arrive))
 
     assert sorted(map(repr, answers)) == ["LoadError()"] + ["b'2'"] * (CALLERS - 1)
 
 
 def test_a_late_holder_leaves_the_lease_of_another_alone(client):
     def late() -> bytes:
-        client.set("lease:users", "another's", px=LONG_LEASE)
+        client.set("lease:count", "another's", px=LONG_LEASE)
         return b"7"
 
-    assert fetch_with_lease(client, "users", late, 60, lease_ms=1) == b"7"
-    assert client.get("lease:users") == b"another's"
+    assert fetch(client, late, lease_ms=1) == b"7"
+    assert client.get("lease:count") == b"another's"
 
 
 def test_a_killed_holder_costs_its_lease_and_then_one_loads(lab, client):
-    crashed_holder(lab, "users", lease_ms=500)
-    deadline = client.pexpiretime("lease:users")
+    crashed_holder(lab, "count", lease_ms=500)
+    deadline = client.pexpiretime("lease:count")
     assert deadline > 0
     loaded_at: list[float] = []
 
@@ -215,7 +257,7 @@ def test_a_killed_holder_costs_its_lease_and_then_one_loads(lab, client):
         loaded_at.append(1000 * seconds + microseconds / 1000)
         return b"7"
 
-    answers = in_threads(lambda: fetch_with_lease(client, "users", load, 60, LONG_LEASE))
+    answers = in_threads(lambda: fetch(client, load))
 
     assert answers == [b"7"] * CALLERS
     assert len(loaded_at) == 1
@@ -223,10 +265,15 @@ def test_a_killed_holder_costs_its_lease_and_then_one_loads(lab, client):
 
 
 def test_without_a_crash_nobody_waits_for_the_lease_to_end(client):
-    fetch_with_lease(client, "users", lambda: b"7", 60, LONG_LEASE)
-    client.delete("users")
+    fetch(client, lambda: b"7")
+    client.delete("count")
 
-    assert fetch_with_lease(client, "users", lambda: b"8", 60, LONG_LEASE) == b"8"
+    assert fetch(client, lambda: b"8") == b"8"
+
+
+def test_without_tags_a_lease_alone_is_kept(client):
+    assert fetch_with_lease(client, "count", lambda: b"7", 60, LONG_LEASE) == b"7"
+    assert fetch_with_lease(client, "count", failing, 60, LONG_LEASE) == b"7"
 
 
 # The crowd.
@@ -287,6 +334,7 @@ def test_the_gate_opens_for_the_whole_crowd_only(client, monkeypatch):
 HOLD = """
 import labkit, time
 from labkit.concurrency.stampede import MODULE, _task
+from labkit.concurrency.early_loading import first_loads, never, simulate
 from labkit.concurrency.processes import worker
 lab = labkit.start("{kind}", users=5, orders=5)
 with worker(MODULE, _task(lab, "users") | {{"strategy": "crash", "lease_ms": 60_000}}) as holder:
@@ -316,7 +364,9 @@ def lesson() -> dict[str, ast.stmt]:
     return defined_in_notebook("05_races")
 
 
-@pytest.mark.parametrize("name", ["SingleFlight", "fetch_with_lease", "RELEASE", "WAIT"])
+@pytest.mark.parametrize(
+    "name", ["SingleFlight", "settle", "lease", "fetch_with_lease", "RELEASE", "WAIT"]
+)
 def test_the_notebooks_code_is_labkits(lesson, name):
     ours = defined(Path(loading.__file__).read_text())
 
@@ -339,6 +389,21 @@ def test_the_share_of_early_loads_is_xfetchs(is_due, remaining, load_seconds, be
     early = sum(is_due(remaining, load_seconds, 1 - draw(), beta) for _ in range(20_000))
 
     assert early / 20_000 == pytest.approx(math.exp(-remaining / load_seconds / beta), abs=0.02)
+
+
+def test_without_a_rule_the_whole_crowd_loads_at_once_and_with_it_a_few(client, is_due):
+    assert simulate(never) == 100
+    assert 1 <= simulate(is_due) <= 10
+
+    draw = random.Random(5).random
+    loaded: list[int] = []
+    counts = [
+        first_loads(client, "count", rule, lambda: loaded.append(1), draw)
+        for rule in (never, is_due)
+    ]
+    assert counts[0] == 100
+    assert 1 <= counts[1] <= 10
+    assert len(loaded) == sum(counts)
 
 
 # Right answers to exercise 05.2 that are not labkit's.

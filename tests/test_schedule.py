@@ -17,6 +17,7 @@ from tests.protocols import (
     BumpBeforeCommit,
     BusyMarker,
     DeleteAfterCommit,
+    MarkerForEachWriter,
     Protocol,
     Shop,
     StampedAtSet,
@@ -35,6 +36,7 @@ TABLE = {
     BumpBeforeCommit: (STALE, STALE, STALE, STALE),
     TokenAndCompareAndSet: (OK, STALE, OK, STALE),
     BusyMarker: (OK, OK, OK, STALE),
+    MarkerForEachWriter: (OK, OK, OK, STALE),
 }
 CELLS = [
     pytest.param(protocol, column, expected, id=f"{protocol.__name__}-{column}")
@@ -63,6 +65,24 @@ def test_the_table_of_protocols(
     actors = protocol(shop, old_snapshot=column == "old snapshot")
     # One stale schedule proves "stale"; "ok" is said of all of them.
     found = explore_protocol(actors, column, stop_at_first=expected == STALE)
+
+    assert (STALE if found.stale else OK) == expected
+
+
+@pytest.mark.parametrize(
+    ("protocol", "faults", "writers", "expected"),
+    [
+        (BusyMarker, "writer crashes, version evicted", "W", STALE),
+        (MarkerForEachWriter, "writer crashes, version evicted", "W", STALE),
+        (BusyMarker, "writer crashes", "WV", STALE),
+        (MarkerForEachWriter, "writer crashes", "WV", OK),
+        (MarkerForEachWriter, "version evicted", "WV", OK),
+    ],
+)
+def test_two_faults_at_once_and_two_writers(
+    shop: Shop, protocol: type[Protocol], faults: str, writers: str, expected: str
+) -> None:
+    found = explore_protocol(protocol(shop), faults, expected == STALE, "R", writers)
 
     assert (STALE if found.stale else OK) == expected
 

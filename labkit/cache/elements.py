@@ -63,7 +63,8 @@ def _with_parts(elements: list[Any]) -> list[Any]:
         element = waiting.pop()
         if id(element) not in found:
             found[id(element)] = element
-            waiting.extend(element.get_children())
+            # The compiler's own stand-ins, such as for ILIKE, have none: it visits what they hold.
+            waiting.extend(getattr(element, "get_children", tuple)())
     return list(found.values())
 
 
@@ -75,21 +76,25 @@ def _loaded_apart(statement: Any) -> Iterator[Any]:
     """
     choices = list(_choices(statement))
     path = [each for choice in choices for each in choice.path]
-    aliases = {each for each in path if getattr(each, "is_aliased_class", False)}
-    relations = {each for each in path if isinstance(each, RelationshipProperty)}
-    waiting: set[Mapper[Any]] = {each.mapper for each in path if hasattr(each, "mapper")}
+    # Dictionaries in place of sets: the order goes into the key, and must be that of any process.
+    aliases = {each: None for each in path if getattr(each, "is_aliased_class", False)}
+    relations = {each: None for each in path if isinstance(each, RelationshipProperty)}
+    waiting: list[Mapper[Any]] = [each.mapper for each in path if hasattr(each, "mapper")]
     for described in getattr(statement, "column_descriptions", ()):
         entity = described.get("entity")
         if entity is not None and described["expr"] is entity:
-            waiting.add(inspect(entity).mapper)
-    mappers: set[Mapper[Any]] = set()
+            waiting.append(inspect(entity).mapper)
+    mappers: dict[Mapper[Any], None] = {}
     while waiting:
-        mappers.add(mapper := waiting.pop())
-        eager = {each for each in mapper.relationships if each.lazy in EAGER}
-        relations |= eager
+        mapper = waiting.pop()
+        if mapper in mappers:
+            continue
+        mappers[mapper] = None
+        eager = [each for each in mapper.relationships if each.lazy in EAGER]
+        relations |= dict.fromkeys(eager)
         # Rows of a subclass may come with a statement of their own.
-        waiting |= {*mapper.self_and_descendants, *(each.mapper for each in eager)} - mappers
-    aliases |= {each.entity for each in relations if each.entity.is_aliased_class}
+        waiting += [*mapper.self_and_descendants, *(each.mapper for each in eager)]
+    aliases |= {each.entity: None for each in relations if each.entity.is_aliased_class}
     undeferred = any(dict(each.strategy or ()).get("deferred") is False for each in choices)
     for loaded in (*mappers, *aliases):
         yield select(loaded.entity).options(*([undefer("*")] if undeferred else []))

@@ -1,8 +1,9 @@
--- Store an entry, if none of its tags has been invalidated since its tokens were read.
+-- Store an entry, if none of its tags has been written to since its tokens were read.
 -- KEYS: the entry, and the token of each tag.
 -- ARGV: what to store, its time to live in milliseconds, and each token as it was read.
 for i = 2, #KEYS do
-    if redis.call('GET', KEYS[i]) ~= ARGV[i + 1] then
+    local token = redis.call('GET', KEYS[i])
+    if token ~= ARGV[i + 1] or token:sub(1, 1) == '!' then -- changed, or a writer is under way
         return 0
     end
 end

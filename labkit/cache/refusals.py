@@ -41,8 +41,9 @@ from sqlalchemy.types import Boolean, Integer, NullType
 from labkit.cache.functions import KNOWN, MOMENTS, PURE
 
 HAND_WRITTEN = ("_prefixes", "_suffixes", "_hints", "_statement_hints")
-# Text that SQLAlchemy writes itself: in count(*), EXISTS (SELECT 1), a union of concrete classes.
-HARMLESS = re.compile(r"\*|[0-9]+|(?!'(now|today|tomorrow|yesterday)')'\w*'", re.IGNORECASE)
+# Text that SQLAlchemy writes itself: in count(*), EXISTS (SELECT 1), LIKE, a union of concrete
+# classes.
+HARMLESS = re.compile(r"\*|[0-9]+|(?!'(now|today|tomorrow|yesterday)')'[\w%]*'", re.IGNORECASE)
 # Symbols, and the words that SQLite and PostgreSQL have for operators. A comment is neither.
 OPERATOR = re.compile(
     r"(?!.*(--|/\*))[-+*/<>=~!@#%^&|`?]+|(not )?(i?like|regexp|glob|match|similar to)"

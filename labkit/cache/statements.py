@@ -30,6 +30,7 @@ from sqlalchemy import (
     table,
 )
 from sqlalchemy.sql import visitors
+from sqlalchemy.sql.cache_key import HasCacheKey
 from sqlalchemy.sql.elements import Cast, ColumnClause, Label, TypeCoerce
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.lambdas import LambdaElement
@@ -113,10 +114,9 @@ def statement_key(
     """
     if not NAMESPACE.fullmatch(namespace):
         raise ValueError(f"a namespace has letters, digits and . _ - {{ }}, not {namespace!r}")
+    known = Known.of(dialect, pure, trusted)
     try:
-        digest = _digest(
-            statement, Known.of(dialect, pure, trusted), params, namespace, version, context
-        )
+        digest = _digest(statement, known, params, namespace, version, dict(context or {}))
     except NotCacheable as error:
         count(error)
         raise
@@ -226,7 +226,10 @@ def _read(statement: Any, cache_key: Any, known: Known, *, remembered: bool = Tr
         if getattr(element, "operator", None) in (in_op, not_in_op)
     }
     moments = set(texts_of_moments(elements, known))
-    parts = (dialect.name, compiled.string, stable(cache_key.key), types_of(elements))
+    # Compiling writes options into statements that stand inside of others, which may be built once
+    # and used again: what is said is said as it is from now on.
+    said = HasCacheKey._generate_cache_key(statement) or cache_key
+    parts = (dialect.name, compiled.string, stable(said.key), types_of(elements))
     names = compiled.bind_names.items()
     return _Structure(
         compiled,

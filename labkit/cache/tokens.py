@@ -4,6 +4,11 @@ A token is a random text that is never used twice. Whoever writes to the databas
 tokens of what has changed, in one command however many entries there are. Nobody removes the
 entries: they do not count any more, and their TTL ends them.
 
+A writer that may crash enters itself before its commit (`mark`): in the token's place there is then
+a marker that names every writer under way. While it stands no entry counts and nobody fills. A
+writer that never comes back costs misses until its deadline, and no stale answer, unless its marker
+is evicted as well: keep tokens and markers where Redis does not evict.
+
 In a Cluster an entry and its tags' tokens must be in one slot: give them one hash tag, such as
 `{shop}`. (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags)
 """
@@ -18,6 +23,8 @@ from typing import Any
 import redis
 
 FILL = resources.files("labkit.cache").joinpath("fill.lua").read_text()
+MARK = resources.files("labkit.cache").joinpath("mark.lua").read_text()
+MARKER = b"!"  # what a marker begins with, and no token
 
 
 @dataclass(frozen=True)
@@ -26,11 +33,17 @@ class Lookup:
 
     Attributes:
         value: the entry's value; None if there is none, or one that does not count.
-        tokens: the token of each tag. A fill needs them, so they were read before the database.
+        tokens: the token of each tag, or its marker. A fill needs them, so they were read before
+            the database.
     """
 
     value: bytes | None
     tokens: tuple[bytes, ...]
+
+    @property
+    def busy(self) -> bool:
+        """Whether a writer is under way: ask the database, as no fill will be accepted."""
+        return any(token.startswith(MARKER) for token in self.tokens)
 
 
 def new_token() -> bytes:
@@ -64,7 +77,7 @@ def stamp_of(tokens: tuple[bytes, ...]) -> bytes:
 
 
 def fill(client: redis.Redis, key: str, value: bytes, ttl: int, found: Lookup, *tags: str) -> bool:
-    """Store an entry, if no tag was invalidated since the look; return whether it was stored.
+    """Store an entry, if no tag was written to since the look; return whether it was stored.
 
     Args:
         client: the Redis client.
@@ -79,7 +92,40 @@ def fill(client: redis.Redis, key: str, value: bytes, ttl: int, found: Lookup, *
     return bool(client.register_script(FILL)(keys=keys, args=arguments))
 
 
-def invalidate(client: redis.Redis, *tags: str) -> None:
-    """Make every entry of these tags count no more: one command, however many there are."""
+def mark(client: redis.Redis, writer: str, *tags: str, deadline_ms: int = 60_000) -> None:
+    """Say before a commit that a writer is under way: one command, whatever the number of tags.
+
+    Args:
+        client: the Redis client.
+        writer: a name of its own for each transaction, of letters and digits, such as a token.
+        tags: what it writes to.
+        deadline_ms: how long the marker counts, in milliseconds, if nobody ends it: longer than
+            any transaction takes.
+
+    Raises:
+        ValueError: a name with other characters, or no time at all.
+    """
+    if not (writer.isascii() and writer.isalnum()):
+        raise ValueError(f"a writer's name has letters and digits only, not {writer!r}.")
+    if deadline_ms < 1:
+        raise ValueError(f"a marker counts for a millisecond at least, not {deadline_ms}.")
+    _mark(client, writer, tags, deadline_ms)
+
+
+def invalidate(client: redis.Redis, *tags: str, writer: str = "") -> None:
+    """Make every entry of these tags count no more: one command, however many there are.
+
+    Args:
+        client: the Redis client.
+        tags: what was written to.
+        writer: who has ended, if it was marked. Where other writers are marked, the tag gets its
+            new token from the last of them.
+    """
+    _mark(client, writer, tags, 0)
+
+
+def _mark(client: redis.Redis, writer: str, tags: tuple[str, ...], deadline_ms: int) -> None:
     if tags:
-        client.mset({token_key(tag): new_token() for tag in tags})
+        keys = map(token_key, tags)
+        new = (new_token() for _ in tags)
+        client.eval(MARK, len(tags), *keys, writer, deadline_ms, *new)

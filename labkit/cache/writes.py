@@ -105,7 +105,7 @@ def _of_dml(statement: Any, dialect_name: str) -> Iterator[_Write]:
         done = DELETED if statement._prefixes else UPDATED if upsert else INSERTED  # OR REPLACE
     elif isinstance(statement, Delete):
         done = DELETED
-    parts = list(visitors.iterate(statement.table))
+    parts: list[Any] = list(visitors.iterate(statement.table))
     if isinstance(statement, Update) and dialect_name in ("mysql", "mariadb"):
         # Theirs may set columns of each table that it joins.
         parts += [getattr(part, "table", None) for part in visitors.iterate(statement)]

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.backoff import NoBackoff
@@ -20,7 +20,9 @@ from redis.retry import Retry
 from sqlalchemy import create_engine, text
 
 from labkit.concurrency.processes import Worker, read_task, worker
-from labkit.lab import Lab
+
+if TYPE_CHECKING:  # a worker starts sooner without
+    from labkit.lab import Lab
 
 MODULE = "labkit.concurrency.local_cache"
 CHANNEL = "shop:invalidate"  # a channel belongs to the whole server, whatever the database
@@ -37,31 +39,45 @@ class LocalCache:
 
     def get(self, name: str, load: Callable[[], Any]) -> Any:
         """Return the entry; where there is none, what `load` returns, and keep it."""
-        self.read_messages()
+        while message := self.messages.get_message():
+            self.receive(message)
         if name not in self.entries:
             self.entries[name] = load()
         return self.entries[name]
 
-    def read_messages(self) -> None:
-        """Remove what messages have named since the last look."""
-        while message := self.messages.get_message():
-            if message["type"] == "message":
-                self.entries.pop(message["data"].decode(), None)
+    def receive(self, message: dict[str, Any]) -> None:
+        """Remove the entry that a message names."""
+        if message["type"] == "message":
+            self.entries.pop(message["data"].decode(), None)
 
 
-class CarefulLocalCache(LocalCache):
-    """Forgets everything when its connection was lost, and keeps nothing until it hears again."""
+class ForgetfulLocalCache(LocalCache):
+    """Forgets everything when its connection was lost: a message may have been lost with it."""
 
     def __init__(self, client: redis.Redis) -> None:
         super().__init__(client)
-        self.hears = False
         assert self.messages.connection is not None
         self.messages.connection.register_connect_callback(self.on_connect)
 
     def on_connect(self, connection: object) -> None:
-        """Called by redis-py when it has connected anew: a message may have been lost."""
+        """Called by redis-py when it has connected anew."""
         self.entries.clear()
+
+
+class CarefulLocalCache(ForgetfulLocalCache):
+    """Keeps nothing, either, until Redis has confirmed that it will send messages again."""
+
+    hears = False
+
+    def on_connect(self, connection: object) -> None:
+        """Called by redis-py when it has connected anew."""
+        super().on_connect(connection)
         self.hears = False
+
+    def receive(self, message: dict[str, Any]) -> None:
+        """Remove the entry that a message names; Redis' first one confirms the subscription."""
+        super().receive(message)
+        self.hears = self.hears or message["type"] == "subscribe"
 
     def get(self, name: str, load: Callable[[], Any]) -> Any:
         """Return the entry; where there is none, what `load` returns, and keep it if it hears."""
@@ -69,14 +85,6 @@ class CarefulLocalCache(LocalCache):
         if not self.hears:
             self.entries.clear()
         return value
-
-    def read_messages(self) -> None:
-        """Remove what messages have named; Redis' first one says that it will send more."""
-        while message := self.messages.get_message():
-            if message["type"] == "subscribe":
-                self.hears = True
-            elif message["type"] == "message":
-                self.entries.pop(message["data"].decode(), None)
 
 
 @contextmanager
@@ -117,10 +125,10 @@ def _wait_until_confirmed(cache: LocalCache) -> None:
     Raises:
         TimeoutError: it has not said so in time.
     """
-    if cache.messages.get_message(timeout=GREETING_TIMEOUT) is None:
+    greeting = cache.messages.get_message(timeout=GREETING_TIMEOUT)
+    if greeting is None:
         raise TimeoutError(f"Redis confirmed no subscription within {GREETING_TIMEOUT:g} s")
-    if isinstance(cache, CarefulLocalCache):
-        cache.hears = True
+    cache.receive(greeting)
 
 
 def main() -> None:

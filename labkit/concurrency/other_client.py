@@ -13,11 +13,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import redis
 
 from labkit.concurrency.processes import Worker, read_task, worker
-from labkit.lab import Lab
+
+if TYPE_CHECKING:  # a worker starts sooner without
+    from labkit.lab import Lab
 
 MODULE = "labkit.concurrency.other_client"
 KEY = "other_client"

@@ -21,6 +21,7 @@ from labkit.lab import Lab
 
 MODULE = "labkit.concurrency.stampede"
 QUERY = "SELECT count(*) FROM users WHERE region = 'US'"
+TAG = "users"
 TTL = 60  # seconds
 LONG_LEASE = 60_000  # milliseconds
 GATE_TIMEOUT = 30  # seconds
@@ -123,7 +124,7 @@ def _work(task: dict[str, Any]) -> int:
 
     def fetch() -> None:
         if task["strategy"] == "lease":
-            fetch_with_lease(client, key, load, TTL, LONG_LEASE, on_miss=gate.arrive)
+            fetch_with_lease(client, key, load, TTL, LONG_LEASE, TAG, on_miss=gate.arrive)
         elif client.get(key) is None:
             if task["strategy"] == "single-flight":
                 flights.do(key, load_and_store, on_join=gate.arrive)
@@ -148,7 +149,7 @@ def _hold(task: dict[str, Any]) -> None:
         threading.Event().wait()
         return b""  # never
 
-    fetch_with_lease(client, task["key"], load, TTL, task["lease_ms"])
+    fetch_with_lease(client, task["key"], load, TTL, task["lease_ms"], TAG)
 
 
 def main() -> None:

@@ -62,43 +62,63 @@ class _Noting(redis.Redis):
         return pipeline
 
     def _note(self, args: tuple[Any, ...]) -> None:
-        if len(args) > MOST + 1:
-            self.too_long = f"a {args[0]} of {len(args) - 1:,} keys: no more than 1,000 a command."
+        keys = len(args) - (2 if args[0] in ("SADD", "SREM") else 1)
+        if keys > MOST:
+            self.too_long = f"a {args[0]} of {keys:,} keys: no more than 1,000 a command."
 
 
-def _examine_remove_tagged(answer: Any) -> None:
-    shown = "(redis, 'users')"
+def _examine_remove_both(answer: Any) -> None:
+    shown = "(redis, 'users', 'reports')"
+    sets = ("tagged:users", "tagged:reports")
     with scratch_redis() as client:
         noting = _Noting(connection_pool=client.connection_pool)
-        client.mset({"users:other": "x", "tagged:other": "x", "shop:1": "x", "shop:2": "x"})
-        client.sadd("tagged:users", "shop:1", "shop:2", "shop:expired")
-        got = call(answer, noting, "users", shown=shown)
-        if left := client.exists("shop:1", "shop:2"):
-            raise Wrong(f"{left} of the tag's 2 entries are still there.")
-        if client.exists("users:other", "tagged:other") != 2:
-            raise Wrong("it removed a key that is not in the tag's SET.")
-        if client.exists("tagged:users"):
-            raise Wrong("the SET is still there: it would grow for ever.")
+        both, one = {"shop:1", "shop:2"}, {"shop:user", "shop:report"}
+        client.mset(dict.fromkeys([*both, *one, "users:reports:other"], "x"))
+        client.sadd(sets[0], *both, "shop:expired", "shop:user")
+        client.sadd(sets[1], *both, "shop:expired", "shop:report")
+        got = call(answer, noting, "users", "reports", shown=shown)
+        if left := client.exists(*both):
+            raise Wrong(f"{left} of the 2 entries that have both tags are still there.")
+        if client.exists(*one, "users:reports:other") != 3:
+            raise Wrong("it removed an entry that does not have both tags.")
+        named = [client.smembers(name) for name in sets]
+        if {b"shop:user"} - named[0] or {b"shop:report"} - named[1]:
+            raise Wrong("an entry that has one tag is in no SET any more: nobody would find it.")
+        if len(named[0] | named[1]) > 2:
+            raise Wrong("a SET still names what was removed: it would grow for ever.")
         if got != 2 or isinstance(got, bool):
-            raise Wrong(f"the SET had 3 keys, of which 1 had expired, and it gave {got!r}, not 2.")
-        got = call(answer, noting, "users", shown=shown)
+            raise Wrong(
+                f"3 keys are in both SETs, of which 1 has expired, and it gave {got!r}, not 2."
+            )
+        got = call(answer, noting, "users", "reports", shown=shown)
         if got != 0 or isinstance(got, bool):
-            raise Wrong(f"the tag has no entries any more, and it gave {got!r}, not 0.")
-        keys = [f"shop:{number}" for number in range(2500)]
-        client.mset(dict.fromkeys(keys, "x"))
+            raise Wrong(f"no entry has both tags any more, and it gave {got!r}, not 0.")
+        _examine_many(answer, noting, sets, shown)
+
+
+def _examine_many(answer: Any, client: _Noting, sets: tuple[str, str], shown: str) -> None:
+    keys = [f"shop:many:{number}" for number in range(2500)]
+    client.mset(dict.fromkeys(keys, "x"))
+    for name in sets:
         for first in range(0, 2500, 500):
-            client.sadd("tagged:users", *keys[first : first + 500])
-        got = call(answer, noting, "users", shown=shown)
-        if noting.too_long:
-            raise Wrong(noting.too_long)
-        if got != 2500 or client.exists(*keys):
-            raise Wrong(f"of 2,500 entries {client.exists(*keys):,} are left, and it gave {got!r}.")
+            client.sadd(name, *keys[first : first + 500])
+    client.too_long = ""
+    got = call(answer, client, "users", "reports", shown=shown)
+    if client.too_long:
+        raise Wrong(client.too_long)
+    left = client.exists(*keys)
+    if got != 2500 or left:
+        raise Wrong(f"of 2,500 entries {left:,} are left, and it gave {got!r}.")
 
 
-def remove_tagged(redis, tag):  # type: ignore[no-untyped-def]  # shown as it stands
-    removed = 0
-    while keys := redis.spop(f"tagged:{tag}", 1000):
-        removed += redis.unlink(*keys)
+def remove_both(redis, one, other):  # type: ignore[no-untyped-def]  # shown as it stands
+    sets = [f"tagged:{one}", f"tagged:{other}"]
+    keys, removed = list(redis.sinter(sets)), 0
+    for first in range(0, len(keys), 1000):
+        batch = keys[first : first + 1000]
+        for name in sets:
+            redis.srem(name, *batch)
+        removed += redis.unlink(*batch)
     return removed
 
 
@@ -139,15 +159,15 @@ EXERCISES = {
         solution=pattern,
     ),
     "08.2": Exercise(
-        ask="Write remove_tagged(redis, tag): remove the entries that the tag's SET names.",
-        examine=_examine_remove_tagged,
-        praise="a thousand at a time, and nothing else.",
+        ask="Write remove_both(redis, one, other): remove the entries that have both tags.",
+        examine=_examine_remove_both,
+        praise="what has both is gone, and what has one can still be found.",
         hints=(
+            "redis.sinter([a, b]) gives the members that are in both SETs.",
             "UNLINK and DEL return how many keys there were to remove.",
-            "redis.spop(key, 1000) takes up to a thousand members out of a SET.",
-            "A SET without members does not exist.",
+            "Take each removed key out of both SETs, with SREM. The SETs themselves stay.",
         ),
-        solution=remove_tagged,
+        solution=remove_both,
     ),
     "08.3": Exercise(
         ask="Write cluster_key(tag, name): one slot a tag, one key a pair.",

@@ -27,6 +27,18 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "= reports_left(None)",
     ),
     (
+        "a policy that may not evict what has no TTL",
+        NOTEBOOK,
+        r"reports_left(None, \"allkeys-lfu\")",
+        r"reports_left(None, \"volatile-lfu\")",
+    ),
+    (
+        "a full Redis whose TTLs have not passed",
+        NOTEBOOK,
+        "let_pass(3600, small)",
+        "let_pass(60, small)",
+    ),
+    (
         "LRU in place of LFU before a scan",
         NOTEBOOK,
         r"ratios = {policy: replay(policy) for policy in policies}",
@@ -47,14 +59,14 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a TTL of zero or less: labkit",
         TTL,
-        "math.isnan(ttl) or ttl < SHORTEST",
-        "math.isnan(ttl)",
+        "if not ttl >= SHORTEST:",
+        "if ttl != ttl:",
     ),
     (
         "a TTL of NaN: labkit",
         TTL,
-        "math.isnan(ttl) or ttl < SHORTEST",
-        "ttl < SHORTEST",
+        "if not ttl >= SHORTEST:",
+        "if ttl < SHORTEST:",
     ),
     (
         "a TTL of True: labkit",

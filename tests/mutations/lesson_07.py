@@ -4,6 +4,7 @@ from __future__ import annotations
 
 NOTEBOOK = "notebooks/07_app_context.ipynb"
 COMMITS = "labkit/cache/commits.py"
+WRITES = "labkit/cache/writes.py"
 EXERCISES = "labkit/lessons/lesson_07.py"
 
 MUTATIONS: list[tuple[str, str, str, str]] = [
@@ -42,8 +43,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "an instance after a commit is safe: the exercise",
         EXERCISES,
-        'solution={"b", "d", "e"}',
-        'solution={"a", "b", "d", "e"}',
+        'HANDED_OVER = {"b", "d", "e"}',
+        'HANDED_OVER = {"a", "b", "d"}',
     ),
     (
         "the view cached in place of the query",
@@ -60,8 +61,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "after_commit in place of the root commit: labkit",
         COMMITS,
-        "    if not session.in_nested_transaction():  # else",
-        "    if True:  # else",
+        "    if session.in_nested_transaction() or root is None:",
+        "    if root is None:",
     ),
     (
         "after_commit in place of the root commit: the exercise",
@@ -72,14 +73,14 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "called at the end of a root that was rolled back",
         COMMITS,
-        "waiting.names.items() if waiting.committed else ():",
-        "waiting.names.items():",
+        "    session.info.pop(WAITING, None)\n    errors = session.info.pop(ERRORS, []) + _call(",
+        "    left = session.info.pop(WAITING, {})\n    errors = _call(left) + _call(",
     ),
     (
         "what waited is not forgotten with its transaction",
         COMMITS,
-        "    session.info[WAITING] = _Waiting()\n    errors",
-        "    errors",
+        "    session.info.pop(WAITING, None)\n",
+        "",
     ),
     (
         "forgotten with a savepoint that is rolled back",
@@ -95,9 +96,9 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     ),
     (
         "a bulk update unnoticed: labkit",
-        COMMITS,
-        "    if not (state.is_insert or state.is_update or state.is_delete):\n",
-        "    if True:\n",
+        WRITES,
+        "    if compiled is None:",
+        "    if True:",
     ),
     (
         "a write on the connection, not said aloud",

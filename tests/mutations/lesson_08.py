@@ -23,15 +23,15 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "keys that are nothing but a digest",
         NOTEBOOK,
         r""""fill_cache(keys.call_key)\n",
-    "deleted_by_name""",
+    "by_name""",
         r""""fill_cache(bare_key)\n",
-    "deleted_by_name""",
+    "by_name""",
     ),
     (
         "keys of a cluster without a hash tag",
         NOTEBOOK,
-        r"""fill_cluster(\"{{user}}:{}\")""",
-        r"""fill_cluster(\"user:{}\")""",
+        r"""tagged = [f\"{{user}}:{number}\"""",
+        r"""tagged = [f\"user:{number}\"""",
     ),
     (
         "workers that do not notice that they were cut off",
@@ -42,8 +42,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a cache that keeps what it has when its connection is new: labkit",
         LOCAL,
-        "        self.entries.clear()\n        self.hears = False\n\n    def get",
-        "        self.hears = True\n\n    def get",
+        'new."""\n        self.entries.clear()\n',
+        'new."""\n        self.entries.copy()\n',
     ),
     (
         "a removal of more than is meant: labkit",
@@ -58,10 +58,40 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "for first = 1, #keys, 100000 do",
     ),
     (
-        "a SET that is emptied while others add to it: labkit",
+        "a key that leaves its SET after its entry was stored again: labkit",
         INVALIDATION,
-        "    client.rename(set_of(tag), aside)\n",
-        "    client.copy(set_of(tag), aside)\n",
+        "        client.srem(set_of(tag), *batch)\n        removed += client.unlink(*batch)\n",
+        "        removed += client.unlink(*batch)\n        client.srem(set_of(tag), *batch)\n",
+    ),
+    (
+        "a SET that names what is gone: labkit",
+        INVALIDATION,
+        "        client.srem(set_of(tag), *batch)\n",
+        "",
+    ),
+    (
+        "a pattern without an end: the lesson",
+        NOTEBOOK,
+        r"0, \"orders:1:*\")",
+        r"0, \"orders:1*\")",
+    ),
+    (
+        "an entry that no SET names: the lesson",
+        NOTEBOOK,
+        r"lab.redis.set(\"users:43\", \"rows\", ex=300)",
+        r"store(lab.redis, \"users\", \"users:43\", \"rows\")",
+    ),
+    (
+        "an entry that is stored apart from its name: the lesson",
+        NOTEBOOK,
+        r"lab.redis.set(\"users:42\", \"rows\", ex=300)",
+        r"store(lab.redis, \"users\", \"users:42\", \"rows\")",
+    ),
+    (
+        "a script for one master of three: the lesson",
+        NOTEBOOK,
+        "for node in cluster.get_primaries():",
+        "for node in cluster.get_primaries()[:1]:",
     ),
     (
         "a worker that outlives its kernel: labkit",
@@ -78,8 +108,14 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "all keys in one command: the exercise",
         EXERCISES,
-        'redis.spop(f"tagged:{tag}", 1000)',
-        'redis.spop(f"tagged:{tag}", 100000)',
+        "        batch = keys[first : first + 1000]",
+        "        batch = keys[first:]",
+    ),
+    (
+        "SETs that name what is gone: the exercise",
+        EXERCISES,
+        "            redis.srem(name, *batch)\n",
+        "            redis.scard(name)\n",
     ),
     (
         "no hash tag: the exercise",

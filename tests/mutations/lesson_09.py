@@ -5,14 +5,15 @@ from __future__ import annotations
 NOTEBOOK = "notebooks/09_versioned_invalidation.ipynb"
 TOKENS = "labkit/cache/tokens.py"
 FILL = "labkit/cache/fill.lua"
+MARK = "labkit/cache/mark.lua"
 EXERCISES = "labkit/lessons/lesson_09.py"
 
 MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a counter in place of random tokens",
         NOTEBOOK,
-        "random = actors(random_token, lambda: lab.redis.set(TOKEN, random_token()))",
-        "random = actors(lambda: 1, lambda: lab.redis.incr(TOKEN))",
+        r"""evict=[\"token:users\"], **by_tokens)""",
+        r"""evict=[\"version:users\"], **by_counts) if (random := counting) else 0""",
     ),
     (
         "an entry that counts whatever its tokens",
@@ -43,8 +44,56 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a fill that does not compare: Lua",
         FILL,
-        "~= ARGV[i + 1] then",
-        "== 1 then",
+        "token ~= ARGV[i + 1] or token:sub(1, 1) == '!'",
+        "token and token:sub(1, 1) == '!'",
+    ),
+    (
+        "a fill while a writer is under way: Lua",
+        FILL,
+        " or token:sub(1, 1) == '!'",
+        "",
+    ),
+    (
+        "one marker for all writers, which the first to end takes away: Lua",
+        MARK,
+        "if name ~= ARGV[1] and tonumber(deadline) > now then",
+        "if false then",
+    ),
+    (
+        "a marker that no writer can end: Lua",
+        MARK,
+        "if name ~= ARGV[1] and tonumber(deadline) > now then",
+        "if tonumber(deadline) > now then",
+    ),
+    (
+        "a crashed writer that counts after its deadline, while others write: Lua",
+        MARK,
+        "if name ~= ARGV[1] and tonumber(deadline) > now then",
+        "if name ~= ARGV[1] then",
+    ),
+    (
+        "a crashed writer whose marker stays for ever: Lua",
+        MARK,
+        "redis.call('SET', KEYS[i], marker, 'PXAT', last)",
+        "redis.call('SET', KEYS[i], marker)",
+    ),
+    (
+        "a marker that ends with the first of its deadlines: Lua",
+        MARK,
+        "last = math.max(last, deadline)",
+        "last = deadline",
+    ),
+    (
+        "a reader that takes a marker for a token: labkit",
+        TOKENS,
+        "return any(token.startswith(MARKER) for token in self.tokens)",
+        "return False",
+    ),
+    (
+        "a name that a marker cannot hold: labkit",
+        TOKENS,
+        "if not (writer.isascii() and writer.isalnum()):",
+        "if not writer:",
     ),
     (
         "an entry without a deadline: Lua",
@@ -67,8 +116,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "no hash tag in a cluster",
         NOTEBOOK,
-        r"""for prefix in (\"\", \"{shop}:\") if""",
-        r"""for prefix in (\"\", \"shop:\") if""",
+        r"""for prefix in (\"\", \"{shop}:\")}""",
+        r"""for prefix in (\"\", \"shop:\")}""",
     ),
     (
         "a reader that replaces the tokens of others: labkit",
