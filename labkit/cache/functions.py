@@ -49,7 +49,8 @@ SYNTAX = frozenset(
 # Stable in PostgreSQL: DateStyle, TimeZone, the language or the search path have a say.
 SETTINGS_DECIDE = frozenset(
     "array_to_json array_to_string concat concat_ws format json_agg json_build_array "  # noqa: SIM905
-    "json_build_object json_object_agg jsonb_agg jsonb_build_array jsonb_build_object jsonb_object_agg "
+    "json_build_object json_object_agg jsonb_agg jsonb_build_array jsonb_build_object "
+    "jsonb_object_agg "
     "phraseto_tsquery plainto_tsquery row_to_json to_json to_jsonb to_tsquery to_tsvector "
     "ts_headline websearch_to_tsquery".split()
 )
