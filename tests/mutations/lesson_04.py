@@ -28,19 +28,19 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "by position or by keyword: not bound",
         KEYS,
-        "    arguments = bound(function, args, kwargs)\n",
-        "    arguments = {'args': tuple(args), 'kwargs': dict(kwargs)}\n",
+        "_without(ignore, bound(function, args, kwargs), name)",
+        "{'args': tuple(args), 'kwargs': dict(kwargs)}",
     ),
     (
         "pickled arguments",
         KEYS,
-        "        question = encode((namespace, version, name, arguments))\n",
+        "        question = encode((namespace, version, name, arguments, *decorators))\n",
         "        question = __import__('pickle').dumps((namespace, version, name, arguments))\n",
     ),
     (
         "repr of the arguments",
         KEYS,
-        "        question = encode((namespace, version, name, arguments))\n",
+        "        question = encode((namespace, version, name, arguments, *decorators))\n",
         "        question = repr((namespace, version, name, arguments)).encode()\n",
     ),
     (
@@ -160,8 +160,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "the namespace and the version are for show only",
         KEYS,
-        "encode((namespace, version, name, arguments))",
-        "encode((name, arguments))",
+        "encode((namespace, version, name, arguments, *decorators))",
+        "encode((name, arguments, *decorators))",
     ),
     (
         "a namespace with a delimiter",
@@ -222,5 +222,47 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         NOTEBOOK,
         "{namespace}:v{version}:{name}:{digest}",
         "{name}",
+    ),
+    (
+        "a wrapper holds more than its function: times(2), times(3)",
+        KEYS,
+        "            if held := _held(wrapper, layers):\n",
+        "            if held := '':\n",
+    ),
+    (
+        "two decorators of one function",
+        KEYS,
+        "    return tuple(written)\n",
+        "    return ()\n",
+    ),
+    (
+        "what is to be ignored is not",
+        KEYS,
+        "for each, value in arguments.items() if each not in ignore}",
+        "for each, value in arguments.items()}",
+    ),
+    (
+        "a dataclass by its fields, whatever else it holds",
+        KEYS,
+        "    if beside or any(",
+        "    if any(",
+    ),
+    (
+        "a dataclass that can change",
+        KEYS,
+        "    if not kind.__dataclass_params__.frozen:\n",
+        "    if False:\n",
+    ),
+    (
+        "classes of one name",
+        KEYS,
+        "    if found is not kind:\n",
+        "    if False:\n",
+    ),
+    (
+        "a wrapped method forgets its object",
+        KEYS,
+        '    if not isinstance(getattr(function, "__self__", None), ModuleType | None):\n',
+        "    if False:\n",
     ),
 ]

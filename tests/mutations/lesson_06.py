@@ -47,14 +47,14 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a TTL of zero or less: labkit",
         TTL,
-        "math.isnan(ttl) or ttl < SHORTEST",
-        "math.isnan(ttl)",
+        "if not ttl >= SHORTEST:",
+        "if ttl != ttl:",
     ),
     (
         "a TTL of NaN: labkit",
         TTL,
-        "math.isnan(ttl) or ttl < SHORTEST",
-        "ttl < SHORTEST",
+        "if not ttl >= SHORTEST:",
+        "if ttl < SHORTEST:",
     ),
     (
         "a TTL of True: labkit",
@@ -121,5 +121,11 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         SPARE,
         '        spare = start_redis("auto" if server.kind == "url" else server.kind, keeper)\n',
         '        spare = server if server.kind == "url" else start_redis(server.kind, keeper)\n',
+    ),
+    (
+        "an integer beyond all floats raises OverflowError",
+        "labkit/cache/ttl.py",
+        "    if not ttl >= SHORTEST:",
+        "    if not float(ttl) >= SHORTEST:",
     ),
 ]

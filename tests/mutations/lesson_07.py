@@ -42,8 +42,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "an instance after a commit is safe: the exercise",
         EXERCISES,
-        'solution={"b", "d", "e"}',
-        'solution={"a", "b", "d", "e"}',
+        'HANDED_OVER = {"b", "d", "e"}',
+        'HANDED_OVER = {"a", "b", "d", "e"}',
     ),
     (
         "the view cached in place of the query",

@@ -158,8 +158,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "the wrong letters: the exercise",
         EXERCISES,
-        'solution={"b", "d", "f"}',
-        'solution={"b", "d"}',
+        'REFUSED = {"b", "d", "f"}',
+        'REFUSED = {"b", "d", "e"}',
     ),
     (
         "a refusal that is stored: the exercise",
@@ -172,5 +172,11 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         EXERCISES,
         "(name, type(value).__name__, repr(value))",
         "(name, str(value))",
+    ),
+    (
+        "types are praised and not looked at: the exercise",
+        EXERCISES,
+        ', {"a": Id(1)}, {"a": Id(0)}, {"a": Name("1")}]',
+        "]",
     ),
 ]
