@@ -250,7 +250,7 @@ def test_it_and_its_server_take_turns_on_one_cpu_only_while_it_runs(lab: Lab) ->
     assert lab.server.pid is not None
     both = 0, lab.server.pid
     before = [os.sched_getaffinity(process) for process in both]
-    meanwhile = []
+    meanwhile: list[set[int]] = []
 
     def actor():
         yield
