@@ -271,4 +271,46 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         'functools.partial(keys.call_key, ignore=(\\"session\\",))',
         "keys.call_key",
     ),
+    (
+        "a wrapper holds more than its function: times(2), times(3)",
+        KEYS,
+        "            if held := _held(wrapper, layers):\n",
+        "            if held := '':\n",
+    ),
+    (
+        "two decorators of one function",
+        KEYS,
+        "    return tuple(written)\n",
+        "    return ()\n",
+    ),
+    (
+        "what is to be ignored is not",
+        KEYS,
+        "for each, value in arguments.items() if each not in ignore}",
+        "for each, value in arguments.items()}",
+    ),
+    (
+        "a dataclass by its fields, whatever else it holds",
+        KEYS,
+        "    if beside or any(",
+        "    if any(",
+    ),
+    (
+        "a dataclass that can change",
+        KEYS,
+        "    if not kind.__dataclass_params__.frozen:\n",
+        "    if False:\n",
+    ),
+    (
+        "classes of one name",
+        KEYS,
+        "    if found is not kind:\n",
+        "    if False:\n",
+    ),
+    (
+        "a wrapped method forgets its object",
+        KEYS,
+        '    if not isinstance(getattr(function, "__self__", None), ModuleType | None):\n',
+        "    if False:\n",
+    ),
 ]

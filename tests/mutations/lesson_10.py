@@ -333,4 +333,10 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "            try:\n                commit(",
         "            _tell(info, calls)\n            try:\n                commit(",
     ),
+    (
+        "types are praised and not looked at: the exercise",
+        EXERCISES,
+        ', {"a": Id(1)}, {"a": Id(0)}, {"a": Name("1")}]',
+        "]",
+    ),
 ]
