@@ -102,8 +102,9 @@ class _Plain(ast.NodeTransformer):
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         node.returns = None
-        for argument in node.args.args:
-            argument.annotation = None
+        for argument in (*node.args.args, *node.args.kwonlyargs, node.args.vararg):
+            if argument is not None:
+                argument.annotation = None
         self.visit_ClassDef(node)
         return node
 

@@ -386,15 +386,13 @@ def sold(session, region, *words, limit=10, **filters): ...
 
 
 def test_a_parameter_can_be_left_out_by_position_or_by_keyword():
-    keys = {
-        call_key(sold, args, kwargs, ignore=("session",))
-        for args, kwargs in [
-            ((Visitor(), "US"), {}),
-            ((Visitor(), "US"), {"limit": 10}),
-            ((), {"session": Visitor(), "region": "US"}),
-            ((None, "US"), {}),
-        ]
-    }
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+        ((Visitor(), "US"), {}),
+        ((Visitor(), "US"), {"limit": 10}),
+        ((), {"session": Visitor(), "region": "US"}),
+        ((None, "US"), {}),
+    ]
+    keys = {call_key(sold, args, kwargs, ignore=("session",)) for args, kwargs in calls}
     assert len(keys) == 1
     assert call_key(sold, (None, "EU"), {}, ignore=("session",)) not in keys
     assert call_key(sold, (None, "US"), {}) not in keys

@@ -21,6 +21,7 @@ from labkit import Lab, LabError
 from labkit.cache import loading, tokens
 from labkit.cache.loading import SingleFlight, fetch_with_lease
 from labkit.concurrency import stampede as crowd
+from labkit.concurrency.early_loading import first_loads, never, simulate
 from labkit.concurrency.processes import worker
 from labkit.concurrency.stampede import Gate, crashed_holder, stampede
 from labkit.lessons.exercises import Outcome, judge
@@ -333,6 +334,7 @@ def test_the_gate_opens_for_the_whole_crowd_only(client, monkeypatch):
 HOLD = """
 import labkit, time
 from labkit.concurrency.stampede import MODULE, _task
+from labkit.concurrency.early_loading import first_loads, never, simulate
 from labkit.concurrency.processes import worker
 lab = labkit.start("{kind}", users=5, orders=5)
 with worker(MODULE, _task(lab, "users") | {{"strategy": "crash", "lease_ms": 60_000}}) as holder:
@@ -362,7 +364,9 @@ def lesson() -> dict[str, ast.stmt]:
     return defined_in_notebook("05_races")
 
 
-@pytest.mark.parametrize("name", ["SingleFlight", "fetch_with_lease", "RELEASE", "WAIT"])
+@pytest.mark.parametrize(
+    "name", ["SingleFlight", "settle", "lease", "fetch_with_lease", "RELEASE", "WAIT"]
+)
 def test_the_notebooks_code_is_labkits(lesson, name):
     ours = defined(Path(loading.__file__).read_text())
 
@@ -385,6 +389,21 @@ def test_the_share_of_early_loads_is_xfetchs(is_due, remaining, load_seconds, be
     early = sum(is_due(remaining, load_seconds, 1 - draw(), beta) for _ in range(20_000))
 
     assert early / 20_000 == pytest.approx(math.exp(-remaining / load_seconds / beta), abs=0.02)
+
+
+def test_without_a_rule_the_whole_crowd_loads_at_once_and_with_it_a_few(client, is_due):
+    assert simulate(never) == 100
+    assert 1 <= simulate(is_due) <= 10
+
+    draw = random.Random(5).random
+    loaded: list[int] = []
+    counts = [
+        first_loads(client, "count", rule, lambda: loaded.append(1), draw)
+        for rule in (never, is_due)
+    ]
+    assert counts[0] == 100
+    assert 1 <= counts[1] <= 10
+    assert len(loaded) == sum(counts)
 
 
 # Right answers to exercise 05.2 that are not labkit's.

@@ -88,7 +88,8 @@ def test_a_float_of_numpy_is_a_float_and_its_other_numbers_are_refused(ttl):
     else:
         with pytest.raises(ValueError, match="a TTL of"):
             checked_ttl(ttl)
-    for other in (numpy.float32(60), numpy.int64(60)):
+    others: list[Any] = [numpy.float32(60), numpy.int64(60)]
+    for other in others:
         with pytest.raises(TypeError, match="is a number of seconds"):
             checked_ttl(other)
 

@@ -403,7 +403,7 @@ def with_a_trigger(connection: sa.Connection) -> None:
 
 
 def past_sqlalchemy(connection: sa.Connection) -> None:
-    connection.connection.execute("DELETE FROM labels")  # type: ignore[attr-defined]
+    connection.connection.execute("DELETE FROM labels")
 
 
 def another_metadata(connection: sa.Connection) -> None:

@@ -28,19 +28,19 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "by position or by keyword: not bound",
         KEYS,
-        "    arguments = bound(function, args, kwargs)\n",
-        "    arguments = {'args': tuple(args), 'kwargs': dict(kwargs)}\n",
+        "_without(ignore, bound(function, args, kwargs), name)",
+        "{'args': tuple(args), 'kwargs': dict(kwargs)}",
     ),
     (
         "pickled arguments",
         KEYS,
-        "        question = encode((namespace, version, name, arguments))\n",
+        "        question = encode((namespace, version, name, arguments, *decorators))\n",
         "        question = __import__('pickle').dumps((namespace, version, name, arguments))\n",
     ),
     (
         "repr of the arguments",
         KEYS,
-        "        question = encode((namespace, version, name, arguments))\n",
+        "        question = encode((namespace, version, name, arguments, *decorators))\n",
         "        question = repr((namespace, version, name, arguments)).encode()\n",
     ),
     (
@@ -160,8 +160,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "the namespace and the version are for show only",
         KEYS,
-        "encode((namespace, version, name, arguments))",
-        "encode((name, arguments))",
+        "encode((namespace, version, name, arguments, *decorators))",
+        "encode((name, arguments, *decorators))",
     ),
     (
         "a namespace with a delimiter",
@@ -222,5 +222,53 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         NOTEBOOK,
         "{namespace}:v{version}:{name}:{digest}",
         "{name}",
+    ),
+    (
+        "notebook: lambdas have a name",
+        NOTEBOOK,
+        " in name or function.__closure__:",
+        " == name or function.__closure__:",
+    ),
+    (
+        "notebook: a fork draws a hash seed of its own",
+        NOTEBOOK,
+        "run_python(FORKING).split() if",
+        "[run_python(FORKING).split()[0] for _ in range(3)] if",
+    ),
+    (
+        "notebook: a request's tenant is not in the key",
+        NOTEBOOK,
+        "return encode([context(), key_of(function, args, kwargs)])",
+        "return encode([key_of(function, args, kwargs)])",
+    ),
+    (
+        "notebook: a context that does not say the tenant",
+        NOTEBOOK,
+        "within(lambda: g.tenant, encoded)",
+        "within(lambda: None, encoded)",
+    ),
+    (
+        "notebook: the view's cached function reads g, and has no argument",
+        NOTEBOOK,
+        "return cached(encoded)(newest_of)(g.tenant)",
+        "return cached(encoded)(newest_here)()",
+    ),
+    (
+        "notebook: the birthday formula expects nothing",
+        NOTEBOOK,
+        "return n * (n - 1) / 2 / 2**bits",
+        "return n / 2**bits",
+    ),
+    (
+        "notebook: no collision is counted",
+        NOTEBOOK,
+        "return sum(n * (n - 1) // 2 for n in digests.values())",
+        "return 0 * sum(n * (n - 1) // 2 for n in digests.values())",
+    ),
+    (
+        "notebook: the session is a part of the question",
+        NOTEBOOK,
+        'functools.partial(keys.call_key, ignore=(\\"session\\",))',
+        "keys.call_key",
     ),
 ]

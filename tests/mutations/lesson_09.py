@@ -12,8 +12,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a counter in place of random tokens",
         NOTEBOOK,
-        "random = actors(random_token, lambda: lab.redis.set(TOKEN, random_token()))",
-        "random = actors(lambda: 1, lambda: lab.redis.incr(TOKEN))",
+        r"""evict=[\"token:users\"], **by_tokens)""",
+        r"""evict=[\"version:users\"], **by_counts) if (random := counting) else 0""",
     ),
     (
         "an entry that counts whatever its tokens",
@@ -116,8 +116,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "no hash tag in a cluster",
         NOTEBOOK,
-        r"""for prefix in (\"\", \"{shop}:\") if""",
-        r"""for prefix in (\"\", \"shop:\") if""",
+        r"""for prefix in (\"\", \"{shop}:\")}""",
+        r"""for prefix in (\"\", \"shop:\")}""",
     ),
     (
         "a reader that replaces the tokens of others: labkit",

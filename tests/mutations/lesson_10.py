@@ -155,8 +155,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "eager relationships are not read: labkit",
         ELEMENTS,
-        "eager = {each for each in mapper.relationships if each.lazy in EAGER}",
-        "eager = set[RelationshipProperty[Any]]()",
+        "eager = [each for each in mapper.relationships if each.lazy in EAGER]",
+        "eager = list[RelationshipProperty[Any]]()",
     ),
     (
         "a function known by its name alone: labkit",
@@ -221,7 +221,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "what the compiler does not visit has no parts: labkit",
         ELEMENTS,
-        "waiting.extend(element.get_children())",
+        'waiting.extend(getattr(element, "get_children", tuple)())',
         "pass",
     ),
     (
@@ -245,7 +245,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "an aliased class over a join is read as its class: labkit",
         ELEMENTS,
-        "aliases |= {each.entity for each in relations if each.entity.is_aliased_class}",
+        "aliases |= {each.entity: None for each in relations if each.entity.is_aliased_class}",
         "",
     ),
     (
@@ -275,8 +275,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "subclasses are not read: labkit",
         ELEMENTS,
-        "{*mapper.self_and_descendants, *(each.mapper for each in eager)}",
-        "{each.mapper for each in eager}",
+        "[*mapper.self_and_descendants, *(each.mapper for each in eager)]",
+        "[each.mapper for each in eager]",
     ),
     (
         "the wrong letters: the exercise",

@@ -1,0 +1,70 @@
+"""Where early loading is tried: a rule that says when to load, against a crowd of callers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import redis
+
+# Given the seconds that remain, those that a load takes, and a number of 0 < u <= 1: load now?
+Rule = Callable[[float, float, float], bool]
+CALLERS = 100  # a second
+LOAD_SECONDS = 1.0
+
+
+def never(remaining: float, load_seconds: float, u: float) -> bool:
+    """Load nothing before its deadline: the rule of those who have none."""
+    return False
+
+
+def simulate(rule: Rule, ttl: float = 60.0, seconds: int = 300) -> int:
+    """Return the most loads that were under way at once, on a clock that is only a number.
+
+    A hundred callers a second find the entry and apply the rule, or find none and load. A load
+    takes a second, and then stores the entry again.
+
+    Args:
+        rule: who loads early.
+        ttl: how many seconds an entry lives.
+        seconds: how long the simulation lasts.
+    """
+    draw = random.Random(5).random
+    deadline, under_way, most = ttl, list[float](), 0  # an entry that has just been stored
+    for call in range(seconds * CALLERS):
+        now = call / CALLERS
+        stored = [end for end in under_way if end <= now]
+        deadline = max([deadline, *(end + ttl for end in stored)])
+        under_way = [end for end in under_way if end > now]
+        remaining = deadline - now
+        if remaining <= 0 or rule(remaining, LOAD_SECONDS, 1 - draw()):
+            under_way.append(now + LOAD_SECONDS)
+            most = max(most, len(under_way))
+    return most
+
+
+def first_loads(
+    client: redis.Redis, key: str, rule: Rule, load: Callable[[], object], draw: Callable[[], float]
+) -> int:
+    """Return how many callers load in the first second in which any of them does.
+
+    The entry's deadline comes nearer by a second each time. At each second a hundred callers ask
+    Redis how long it will live, and apply the rule.
+
+    Args:
+        client: the Redis client.
+        key: the entry's key. What is stored there is lost.
+        rule: who loads early.
+        load: what they call then.
+        draw: gives a random number, of 0 <= number < 1, to each caller.
+    """
+    for remaining in range(10, -1, -1):
+        client.set(key, 1)
+        client.pexpire(key, 1000 * remaining)  # 0 deletes it
+        left = [client.pttl(key) / 1000 for _ in range(CALLERS)]
+        due = [each for each in left if each <= 0 or rule(each, LOAD_SECONDS, 1 - draw())]
+        for _ in due:
+            load()
+        if due:
+            return len(due)
+    return 0
