@@ -333,4 +333,40 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "            try:\n                commit(",
         "            _tell(info, calls)\n            try:\n                commit(",
     ),
+    (
+        "a bulk write that returns objects is judged by its text: labkit",
+        WRITES,
+        "    statement = compiled.statement if statement is None else statement\n",
+        "    statement = compiled.statement\n",
+    ),
+    (
+        "the commit of two phases unnoticed: labkit",
+        COMMITS,
+        "    own.do_commit_twophase = tell_after(dialect.do_commit_twophase)\n",
+        "",
+    ),
+    (
+        "what is rolled back is told after the next commit: labkit",
+        COMMITS,
+        "            calls = info.pop(WAITING, {})\n            fairy",
+        "            calls = info.get(WAITING, {})\n            fairy",
+    ),
+    (
+        "an update by an SQL expression unnoticed: labkit",
+        COMMITS,
+        "        if tables:\n            _listen_to",
+        "        if tables and not context.compiled.postfetch:\n            _listen_to",
+    ),
+    (
+        "a type by its class alone: labkit",
+        STABLE,
+        "words = [stable(type(kind)), stable(state)]",
+        "words = [stable(type(kind))]",
+    ),
+    (
+        "text that nobody vouches for has a key: labkit",
+        REFUSALS,
+        "    if text is not None and text not in dict(known.trusted):",
+        "    if False:",
+    ),
 ]
