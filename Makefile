@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Each target sets up what it needs, once, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint notebooks matrix bench mutations pins clean
+.PHONY: help lab test lint notebooks matrix witness bench mutations pins clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	command -v $$p >/dev/null 2>&1 \
@@ -28,6 +28,9 @@ notebooks: $(READY) ## execute the notebooks whose inputs have changed, in place
 
 matrix: $(READY) ## run the notebooks on each Redis and each database (CELLS="wheel+postgres" for one)
 	$(BIN)/python -m scripts.matrix $(CELLS)
+
+witness: $(READY) ## hold the tables that notebooks' statements read to SQLite's own word
+	MPLBACKEND=agg $(BIN)/python -m scripts.witness
 
 bench: $(READY) ## print the table of timings that must be reached
 	$(BIN)/python -m scripts.bench

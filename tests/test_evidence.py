@@ -61,7 +61,7 @@ def test_a_claim_that_does_not_hold_raises_and_prints_no_tick(capsys, measured):
 def test_a_claim_that_was_not_measured_gets_no_tick_and_does_not_raise(capsys, holds):
     claim("a hit is ten times as fast", holds, measured=False)
     printed = capsys.readouterr().out
-    assert printed == "– not measured on fakeredis: a hit is ten times as fast\n"
+    assert printed == "– not measured here: a hit is ten times as fast\n"
 
 
 @pytest.mark.parametrize("choice", ["fake", "auto"])
@@ -71,5 +71,5 @@ def test_whether_time_can_be_claimed_depends_on_the_server(choice, capsys, tmp_p
     with labkit.start(choice, "sqlite", users=5, orders=5) as lab:
         capsys.readouterr()
         claim("time passes", True, measured=lab.server.is_real)
-    expected = "– not measured on fakeredis: " if choice == "fake" else "✓ "
+    expected = "– not measured here: " if choice == "fake" else "✓ "
     assert capsys.readouterr().out == f"{expected}time passes\n"

@@ -26,7 +26,7 @@ SQLITE = frozenset(
 
 POSTGRESQL = frozenset(
     "array_agg array_append array_cat array_length array_position array_prepend array_remove "  # noqa: SIM905
-    "array_to_string ascii bit_and bit_length bit_or btrim cardinality chr cbrt corr covar_pop "
+    "ascii bit_and bit_length bit_or btrim cardinality chr cbrt corr covar_pop "
     "covar_samp cube div initcap isempty isfinite json_array_elements json_array_elements_text "
     "json_array_length json_each json_each_text json_extract_path json_extract_path_text "
     "json_object_keys json_typeof jsonb_array_elements jsonb_array_elements_text "
@@ -48,8 +48,9 @@ SYNTAX = frozenset(
 
 # Stable in PostgreSQL: DateStyle, TimeZone, the language or the search path have a say.
 SETTINGS_DECIDE = frozenset(
-    "array_to_json concat concat_ws format json_agg json_build_array json_build_object "  # noqa: SIM905
-    "json_object_agg jsonb_agg jsonb_build_array jsonb_build_object jsonb_object_agg "
+    "array_to_json array_to_string concat concat_ws format json_agg json_build_array "  # noqa: SIM905
+    "json_build_object json_object_agg jsonb_agg jsonb_build_array jsonb_build_object "
+    "jsonb_object_agg "
     "phraseto_tsquery plainto_tsquery row_to_json to_json to_jsonb to_tsquery to_tsvector "
     "ts_headline websearch_to_tsquery".split()
 )

@@ -37,14 +37,14 @@ def claim(sentence: str, holds: bool, measured: bool = True) -> None:
     Args:
         sentence: what this lesson has shown.
         holds: whether this run shows it.
-        measured: for a claim about time, whether this run can say: `lab.server.is_real`. On
-            fakeredis such a sentence is printed as not measured, and nothing is claimed.
+        measured: whether this run can say: `lab.server.is_real` for a claim about time. Where it
+            cannot, the sentence is printed as not measured here, and nothing is claimed.
 
     Raises:
         AssertionError: the run does not show it.
     """
     if not measured:
-        print(f"– not measured on fakeredis: {sentence}")
+        print(f"– not measured here: {sentence}")
     elif holds:
         print(f"✓ {sentence}")
     else:

@@ -127,4 +127,16 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         '    if not _names(answer, "compare_digest"):\n',
         "    if False:\n",
     ),
+    (
+        "a Core table's rows are refused",
+        CODEC,
+        'return "".join(key) if own else key',
+        "return key",
+    ),
+    (
+        "an enum member that cannot be read back is stored",
+        CODEC,
+        "    if found is not member:\n",
+        "    if False:\n",
+    ),
 ]

@@ -196,4 +196,16 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "return math.exp(-remaining / load_seconds)",
         "return 1 - math.exp(-remaining / load_seconds)",
     ),
+    (
+        "actors whose names end in a digit",
+        "labkit/schedule.py",
+        'return f"{name}.{number}" if name[-1].isdigit() else f"{name}{number}"',
+        'return f"{name}{number}"',
+    ),
+    (
+        "bytes against text is not said: the exercises",
+        "labkit/lessons/replies.py",
+        "    if isinstance(other, str):\n        notes().append(",
+        "    if False:\n        notes().append(",
+    ),
 ]

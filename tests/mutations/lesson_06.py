@@ -134,4 +134,10 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         '        spare = start_redis("auto" if server.kind == "url" else server.kind, keeper)\n',
         '        spare = server if server.kind == "url" else start_redis(server.kind, keeper)\n',
     ),
+    (
+        "an integer beyond all floats raises OverflowError",
+        "labkit/cache/ttl.py",
+        "    if not ttl >= SHORTEST:",
+        "    if not float(ttl) >= SHORTEST:",
+    ),
 ]

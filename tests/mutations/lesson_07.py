@@ -35,6 +35,24 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "populate_existing=False",
     ),
     (
+        "the starter's own session in a job",
+        NOTEBOOK,
+        "of_a_job = job_outcome(session_of_a_job)",
+        "of_a_job = session_of_a_job() and mine",
+    ),
+    (
+        "a fill from the snapshot that the context has begun with",
+        NOTEBOOK,
+        "entry_after(by_column_in_its_own_context, begin_snapshot)",
+        "entry_after(by_column, begin_snapshot)",
+    ),
+    (
+        "a letter that is written before the commit",
+        NOTEBOOK,
+        r"""    db.session.flush()  # sent to the database, and not committed\n""",
+        r"""    db.session.commit()\n""",
+    ),
+    (
         "an instance in place of its id",
         NOTEBOOK,
         "job_outcome(write_letter_to, row.id)",
@@ -63,6 +81,12 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         COMMITS,
         "    if session.in_nested_transaction() or root is None:",
         "    if root is None:",
+    ),
+    (
+        "the commit of a session that has joined a transaction",
+        NOTEBOOK,
+        "joined(after_root_commit)",
+        "joined(wait_at_root)",
     ),
     (
         "after_commit in place of the root commit: the exercise",
@@ -105,5 +129,11 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         NOTEBOOK,
         r'"    changed(db.session, \"users\")\n"',
         r'"    pass\n"',
+    ),
+    (
+        "a text that is not understood counts as no write",
+        WRITES,
+        "    if writes is None:\n        return {EVERYTHING}\n",
+        "    if writes is None:\n        return set()\n",
     ),
 ]

@@ -149,4 +149,22 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "        pipe.watch(token_key)\n        if pipe.get(token_key)",
         "        if redis.get(token_key)",
     ),
+    (
+        "a clock is good enough: the exercise",
+        EXERCISES,
+        "in_a_worker(work, answer, tick=0)",
+        "in_a_worker(work, answer, tick=1)",
+    ),
+    (
+        "two workers that begin alike are not compared: the exercise",
+        EXERCISES,
+        "if twice := tokens & in_a_worker(work, answer, tick=1):",
+        "if twice := set[bytes]():",
+    ),
+    (
+        "a counter's error is shown as it is: the exercise",
+        EXERCISES,
+        '        if "not an integer" not in str(raised):\n            raise\n',
+        "        raise\n",
+    ),
 ]

@@ -369,4 +369,10 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "    if text is not None and text not in dict(known.trusted):",
         "    if False:",
     ),
+    (
+        "types are praised and not looked at: the exercise",
+        EXERCISES,
+        ', {"a": Id(1)}, {"a": Id(0)}, {"a": Name("1")}]',
+        "]",
+    ),
 ]
