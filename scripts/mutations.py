@@ -9,6 +9,7 @@ That a notebook's outputs belong to its code is not counted: it would catch any 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import os
 import re
@@ -22,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-ROOT = Path(__file__).parents[1]
+from scripts.imports import MODULES, ROOT, imported, name_of, part_of
+
 WORKERS = 2
 LEFT_OUT = (".git", ".venv", ".hypothesis", "__pycache__", "test-artifacts", ".*_cache")
 FIRST_FAILURE = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
@@ -74,7 +76,7 @@ def _reader(script: str) -> str:
 
 
 def files_that_test(mutation: Mutation) -> list[str]:
-    """Return the test files and notebooks that use the file of a mutation, quickest first."""
+    """Return the test files and notebooks that use the file of a mutation, notebooks last."""
     notebooks = [f"notebooks/{path.name}" for path in _notebooks(mutation.lesson)]
     if mutation.file in notebooks:
         return [mutation.file]
@@ -83,14 +85,33 @@ def files_that_test(mutation: Mutation) -> list[str]:
     file = mutation.file
     if file.endswith(".lua"):
         file = _reader(file)
-    package, _, module = file.removesuffix(".py").replace("/", ".").rpartition(".")
-    imports = re.compile(rf"{re.escape(package)}(\.| import .*?\b){module}")
-    users = [
-        f"tests/{path.name}"
-        for path in sorted((ROOT / "tests").glob("test_*.py"))
-        if imports.search(path.read_text())
-    ]
-    return users + notebooks
+    return _tests_that_use(name_of(ROOT / file)) + notebooks
+
+
+def _tests_that_use(module: str) -> list[str]:
+    """Return the test files that import a module, by way of others too, the nearest first.
+
+    The way goes through its own part of labkit and through what tests share. From there on up,
+    nearly all would be found.
+    """
+    tests: list[str] = []
+    found = waiting = {module}
+    while waiting:
+        tests += sorted(name for name in waiting if name.startswith("tests.test_"))
+        waiting = {user for used in waiting for user in _users_of(used, part_of(module))} - found
+        found = found | waiting
+    return [str(MODULES[name].relative_to(ROOT)) for name in tests]
+
+
+def _users_of(module: str, part: str) -> list[str]:
+    """Return which modules of a part of labkit, and of the tests, import a module."""
+    near = (name for name in MODULES if part_of(name) == part or name.startswith("tests."))
+    return [name for name in near if module in _imported(name)]
+
+
+@functools.cache
+def _imported(module: str) -> frozenset[str]:
+    return frozenset(imported(MODULES[module].read_text()))
 
 
 def _notebooks(lesson: str) -> list[Path]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 
 import pytest
 
 import labkit
 from labkit.errors import MissingExtra
+from scripts.imports import MODULES, imported, part_of
 from tests.helpers import REPOSITORY
 
 # A part may import the parts of later lines, those of its own line not.
@@ -33,37 +32,12 @@ LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
 COURSE = ("fakeredis", "matplotlib", "jupyterlab", "ipykernel", "faker", "filelock", "tqdm")
 
 
-def name_of(path: Path) -> str:
-    return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
-
-
-MODULES = {name_of(path): path for path in sorted((REPOSITORY / "labkit").rglob("*.py"))}
-
-
-def imported(source: str) -> Iterator[str]:
-    """Give the modules of labkit that some code imports, wherever it does: also in functions."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative imports are not used here"
-            assert node.module is not None
-            # `from package import name`: a module, or a name in the package's __init__.
-            modules = [f"{node.module}.{alias.name}" for alias in node.names]
-            names = [module if module in MODULES else node.module for module in modules]
-        else:
-            continue
-        yield from (name for name in names if name.partition(".")[0] == "labkit")
-
-
-def part_of(module: str) -> str:
-    return ".".join(module.split(".")[:2])
-
-
 # labkit/__init__.py imports nothing before it is asked; what stands there for type checkers, and
 # each name's home, is looked at in a test of its own.
 USES = {
-    name: sorted(set(imported(path.read_text()))) for name, path in MODULES.items() if "." in name
+    name: sorted(set(imported(path.read_text())))
+    for name, path in MODULES.items()
+    if name.startswith("labkit.")
 }
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.mutations import ROOT, Mutation, files_that_test, first_failure, mutations
+from scripts.imports import ROOT
+from scripts.mutations import Mutation, files_that_test, first_failure, mutations
 
 ALL = list(mutations())
 LESSONS = ["03", "04", "05", "06", "07", "08", "09", "10"]
@@ -95,3 +96,28 @@ def test_each_mutation_is_tried_with_tests_that_are_there():
         assert tests
         assert all((ROOT / test).exists() for test in tests)
         assert "tests/test_notebooks.py" not in tests
+
+
+@pytest.mark.parametrize(
+    ("file", "tests", "others"),
+    [
+        ("cache/keys.py", ["test_keys.py", "test_statements.py"], ["test_commits.py"]),
+        ("cache/writes.py", ["test_written_tables.py", "test_commits.py"], ["test_keys.py"]),
+        ("cache/elements.py", ["test_statements.py", "test_tables_read.py"], ["test_commits.py"]),
+        ("cache/fill.lua", ["test_loading.py"], ["test_statements.py"]),
+        ("measure/plots/lanes.py", ["test_plots.py"], ["test_loading.py"]),
+        ("measure/plots/ttl.py", ["test_plots.py"], ["test_ttl.py"]),
+    ],
+)
+def test_tests_are_found_by_way_of_the_modules_that_they_import(file, tests, others):
+    found = files_that_test(Mutation("08", "any", f"labkit/{file}", "any", "any"))
+
+    assert {f"tests/{name}" for name in tests} <= set(found)
+    assert not {f"tests/{name}" for name in others} & set(found)
+    assert "notebooks/08_" in found[-1]
+
+
+def test_the_tests_that_import_the_module_itself_come_first():
+    found = files_that_test(Mutation("04", "any", "labkit/cache/keys.py", "any", "any"))
+
+    assert found.index("tests/test_keys.py") < found.index("tests/test_statements.py")

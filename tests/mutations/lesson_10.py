@@ -334,6 +334,42 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "            _tell(info, calls)\n            try:\n                commit(",
     ),
     (
+        "a bulk write that returns objects is judged by its text: labkit",
+        WRITES,
+        "    statement = compiled.statement if statement is None else statement\n",
+        "    statement = compiled.statement\n",
+    ),
+    (
+        "the commit of two phases unnoticed: labkit",
+        COMMITS,
+        "    own.do_commit_twophase = tell_after(dialect.do_commit_twophase)\n",
+        "",
+    ),
+    (
+        "what is rolled back is told after the next commit: labkit",
+        COMMITS,
+        "            calls = info.pop(WAITING, {})\n            fairy",
+        "            calls = info.get(WAITING, {})\n            fairy",
+    ),
+    (
+        "an update by an SQL expression unnoticed: labkit",
+        COMMITS,
+        "        if tables:\n            _listen_to",
+        "        if tables and not context.compiled.postfetch:\n            _listen_to",
+    ),
+    (
+        "a type by its class alone: labkit",
+        STABLE,
+        "words = [stable(type(kind)), stable(state)]",
+        "words = [stable(type(kind))]",
+    ),
+    (
+        "text that nobody vouches for has a key: labkit",
+        REFUSALS,
+        "    if text is not None and text not in dict(known.trusted):",
+        "    if False:",
+    ),
+    (
         "types are praised and not looked at: the exercise",
         EXERCISES,
         ', {"a": Id(1)}, {"a": Id(0)}, {"a": Name("1")}]',
