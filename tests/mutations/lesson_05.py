@@ -198,7 +198,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     ),
     (
         "actors whose names end in a digit",
-        "labkit/schedule.py",
+        "labkit/concurrency/schedule.py",
         'return f"{name}.{number}" if name[-1].isdigit() else f"{name}{number}"',
         'return f"{name}{number}"',
     ),
