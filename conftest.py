@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import Phase, settings
 
 import labkit
+
+# For `make mutations`: that a test fails is enough to know, and the smallest case can take minutes.
+settings.register_profile("mutations", phases=[Phase.explicit, Phase.generate])
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -127,7 +127,9 @@ def first_failure(root: Path, tests: Iterable[str]) -> str | None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests],
         cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=os.environ
+        | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+        | {"HYPOTHESIS_PROFILE": "mutations"},
         capture_output=True,
         text=True,
     )
