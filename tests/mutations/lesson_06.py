@@ -53,8 +53,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a TTL that is not checked where it is given: the lesson",
         NOTEBOOK,
-        "return cached(checked_ttl(ttl))",
-        "return cached(ttl)",
+        r"    checked_ttl(ttl)\n",
+        r"    ttl = ttl or 60\n",
     ),
     (
         "a TTL of zero or less: labkit",
