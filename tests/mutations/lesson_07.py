@@ -62,7 +62,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "an instance after a commit is safe: the exercise",
         EXERCISES,
         'HANDED_OVER = {"b", "d", "e"}',
-        'HANDED_OVER = {"a", "b", "d"}',
+        'HANDED_OVER = {"a", "b", "d", "e"}',
     ),
     (
         "the view cached in place of the query",
