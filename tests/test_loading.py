@@ -19,9 +19,11 @@ import redis
 import labkit
 from labkit import Lab, LabError
 from labkit.cache import loading, tokens
-from labkit.cache.loading import SingleFlight, fetch_with_lease
+from labkit.cache.loading import SingleFlight
+from labkit.concurrency import lease
 from labkit.concurrency import stampede as crowd
 from labkit.concurrency.early_loading import first_loads, never, simulate
+from labkit.concurrency.lease import fetch_with_lease
 from labkit.concurrency.processes import worker
 from labkit.concurrency.stampede import Gate, crashed_holder, stampede
 from labkit.lessons.exercises import Outcome, judge
@@ -368,7 +370,9 @@ def lesson() -> dict[str, ast.stmt]:
     "name", ["SingleFlight", "settle", "lease", "fetch_with_lease", "RELEASE", "WAIT"]
 )
 def test_the_notebooks_code_is_labkits(lesson, name):
-    ours = defined(Path(loading.__file__).read_text())
+    ours: dict[str, ast.stmt] = {}
+    for module in (tokens, loading, lease):
+        ours |= defined(Path(module.__file__).read_text())
 
     assert ast.unparse(lesson[name]) == ast.unparse(ours[name])
 

@@ -7,20 +7,17 @@ Leases against stampedes are due to Nishtala et al., "Scaling Memcache at Facebo
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from typing import Any
 
 import redis
 
-from labkit.cache.tokens import fill, lookup
+from labkit.cache.tokens import Lookup, take
 
 WAIT = 0.005  # seconds between two looks of those who wait for the holder
-RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 
 
 class SingleFlight:
@@ -31,7 +28,11 @@ class SingleFlight:
         self._flights: dict[str, Future[Any]] = {}
 
     def do(
-        self, key: str, load: Callable[[], Any], on_join: Callable[[], object] = lambda: None
+        self,
+        key: str,
+        load: Callable[[], Any],
+        on_join: Callable[[], object] = lambda: None,
+        timeout: float | None = None,
     ) -> Any:
         """Return what `load` returns: in the first thread by calling it, in others by waiting.
 
@@ -40,6 +41,10 @@ class SingleFlight:
             load: gets it. What it raises is raised in every thread that waits. It must not ask for
                 the same key itself: it would wait for its own end.
             on_join: called by each thread once it leads or has joined.
+            timeout: the longest wait of the others, in seconds; None for any.
+
+        Raises:
+            TimeoutError: the wait was too long.
         """
         with self._lock:
             leads = key not in self._flights
@@ -49,7 +54,7 @@ class SingleFlight:
             settle(flight, load)
             with self._lock:
                 del self._flights[key]
-        return flight.result()
+        return flight.result(timeout)
 
 
 def settle(flight: Future[Any], load: Callable[[], Any]) -> None:
@@ -60,57 +65,36 @@ def settle(flight: Future[Any], load: Callable[[], Any]) -> None:
         flight.set_exception(error)
 
 
-@contextmanager
-def lease(client: redis.Redis, key: str, lease_ms: int) -> Iterator[bool]:
-    """Try to take an entry's lease for the length of a `with` block, and give whether it is ours.
-
-    Args:
-        client: the Redis client.
-        key: the entry's key. The lease is kept beside it.
-        lease_ms: after how many milliseconds it ends by itself, if we do not give it back.
-    """
-    name, ours = f"lease:{key}", secrets.token_hex(8)
-    taken = client.set(name, ours, nx=True, px=lease_ms)
-    try:
-        yield bool(taken)
-    finally:
-        if taken:
-            client.eval(RELEASE, 1, name, ours)  # only while it is still ours
-
-
-def fetch_with_lease(
+def wait_for_lease(
     client: redis.Redis,
     key: str,
-    load: Callable[[], bytes],
-    ttl: int,
     lease_ms: int,
     *tags: str,
-    on_miss: Callable[[], object] = lambda: None,
-) -> bytes:
-    """Return the entry under `key`; where none counts, one caller loads it for all.
-
-    While a writer is under way nobody can fill, so each caller loads for itself.
+    on_wait: Callable[[], object] = lambda: None,
+) -> Lookup:
+    """Take an entry's lease, or wait for what its holder stores.
 
     Args:
         client: the Redis client.
         key: the entry's key.
-        load: makes the value. What it raises, its caller gets, and another caller loads.
-        ttl: the entry's time to live, in seconds.
-        lease_ms: how long a holder may take, in milliseconds. If it crashes, the others wait that
-            long, and then one of them loads. If it is slower than that, another loads as well.
+        lease_ms: how long the lease lasts, in milliseconds, if it is not given back. Nobody waits
+            longer.
         tags: the entry's tags.
-        on_miss: called once by each caller that finds nothing at first.
+        on_wait: called once, before the first wait.
+
+    Returns:
+        A look that has a value; or one that has the lease; or neither, where a writer is under way
+        or the wait was too long. Without the lease no fill will be accepted.
     """
-    found = lookup(client, key, *tags)
-    if found.value is None:
-        on_miss()
-    while found.value is None:
-        with lease(client, key, lease_ms) as is_ours:
-            found = lookup(client, key, *tags)  # stored since our last look?
-            if found.value is None and (is_ours or found.busy):
-                value = load()
-                fill(client, key, value, ttl, found, *tags)
-                return value
-        if not is_ours:
-            time.sleep(WAIT)
-    return found.value
+    end = time.monotonic() + lease_ms / 1000
+    found = take(client, key, lease_ms, *tags)
+    if not _is_settled(found):
+        on_wait()
+    while not _is_settled(found) and time.monotonic() < end:
+        time.sleep(WAIT)
+        found = take(client, key, lease_ms, *tags)
+    return found
+
+
+def _is_settled(found: Lookup) -> bool:
+    return found.value is not None or found.ours or found.busy

@@ -5,22 +5,16 @@
 local time = redis.call('TIME')
 local now = 1000 * time[1] + math.floor(time[2] / 1000)
 for i = 1, #KEYS do
-    local marker, last = '', 0
-    local function enter(name, deadline)
-        marker = marker .. '!' .. name .. ':' .. deadline
-        last = math.max(last, deadline)
-    end
-    for name, deadline in string.gmatch(redis.call('GET', KEYS[i]) or '', '!(%w+):(%d+)') do
+    local marker = ''
+    local token = redis.pcall('GET', KEYS[i]) -- somebody may have put a list there
+    for name, deadline in string.gmatch(type(token) == 'string' and token or '', '!(%w+):(%d+)') do
         if name ~= ARGV[1] and tonumber(deadline) > now then
-            enter(name, tonumber(deadline))
+            marker = marker .. '!' .. name .. ':' .. deadline
         end
     end
     if tonumber(ARGV[2]) > 0 then
-        enter(ARGV[1], now + ARGV[2])
+        marker = marker .. '!' .. ARGV[1] .. ':' .. now + ARGV[2]
     end
-    if marker == '' then -- nobody is left
-        redis.call('SET', KEYS[i], ARGV[i + 2])
-    else
-        redis.call('SET', KEYS[i], marker, 'PXAT', last)
-    end
+    redis.call('DEL', KEYS[i]) -- allowed when memory is full, and so is what comes after it
+    redis.call('SET', KEYS[i], marker == '' and ARGV[i + 2] or marker)
 end

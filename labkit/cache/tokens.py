@@ -6,8 +6,9 @@ entries: they do not count any more, and their TTL ends them.
 
 A writer that may crash enters itself before its commit (`mark`): in the token's place there is then
 a marker that names every writer under way. While it stands no entry counts and nobody fills. A
-writer that never comes back costs misses until its deadline, and no stale answer, unless its marker
-is evicted as well: keep tokens and markers where Redis does not evict.
+writer that never comes back costs misses until its deadline, and no stale answer, unless its marker is evicted
+as well. Tokens and markers have no TTL, so policies that evict keys with a TTL only leave them:
+the deadline stands in the marker, and the server's own clock judges it.
 
 In a Cluster an entry and its tags' tokens must be in one slot: give them one hash tag, such as
 `{shop}`. (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags)
@@ -16,29 +17,33 @@ In a Cluster an entry and its tags' tokens must be in one slot: give them one ha
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 
 FILL = resources.files("labkit.cache").joinpath("fill.lua").read_text()
+TAKE = resources.files("labkit.cache").joinpath("take.lua").read_text()
 MARK = resources.files("labkit.cache").joinpath("mark.lua").read_text()
+RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 MARKER = b"!"  # what a marker begins with, and no token
 
 
-@dataclass(frozen=True)
-class Lookup:
+class Lookup(NamedTuple):
     """What a look into the cache has found.
 
     Attributes:
         value: the entry's value; None if there is none, or one that does not count.
-        tokens: the token of each tag, or its marker. A fill needs them, so they were read before
-            the database.
+        tokens: the token of each tag, or its marker; b"" where there is none. A fill needs them,
+            so they were read before the database.
+        holder: whoever holds the entry's lease; b"" if nobody does.
+        ours: whether we do.
     """
 
     value: bytes | None
     tokens: tuple[bytes, ...]
+    holder: bytes = b""
+    ours: bool = False
 
     @property
     def busy(self) -> bool:
@@ -56,19 +61,49 @@ def token_key(tag: str) -> str:
     return f"token:{tag}"
 
 
+def lease_key(key: str) -> str:
+    """Return the key of an entry's lease."""
+    return f"lease:{key}"
+
+
+def look(client: redis.Redis, key: str, *tags: str) -> Lookup:
+    """Read an entry, its tags' tokens, and who holds its lease: one command."""
+    found: Any = client.mget(key, lease_key(key), *map(token_key, tags))
+    return _lookup(found)
+
+
 def lookup(client: redis.Redis, key: str, *tags: str) -> Lookup:
-    """Read an entry and its tags' tokens: one command, unless a tag has no token yet."""
-    keys = [token_key(tag) for tag in tags]
-    found: Any = client.mget(key, *keys)
-    entry, tokens = found[0], found[1:]
-    if None in tokens:  # new, or evicted
-        for name in keys:
-            client.set(name, new_token(), nx=True)
-        tokens = client.mget(keys)
-    tokens = tuple(token or b"" for token in tokens)  # b"" matches nothing: no entry is filled
+    """Read an entry and its tags' tokens: one command, and another where a token has to be made."""
+    found = look(client, key, *tags)
+    return take(client, key, 0, *tags) if b"" in found.tokens or found.busy else found
+
+
+def take(client: redis.Redis, key: str, lease_ms: int, *tags: str) -> Lookup:
+    """Read as `look` does, make the tokens that are missing, and take the lease: one command.
+
+    Nobody gets a lease while a writer is under way.
+
+    Args:
+        client: the Redis client.
+        key: the entry's key.
+        lease_ms: how long the lease lasts, in milliseconds, if it is not given back; 0 if it is
+            not wanted.
+        tags: the entry's tags.
+    """
+    holder = b"lease:" + new_token()
+    keys = [key, lease_key(key), *map(token_key, tags)]
+    new = (new_token() for _ in tags)
+    found: Any = client.eval(TAKE, len(keys), *keys, holder, lease_ms, *new)
+    taken = _lookup(found)
+    return taken._replace(ours=taken.holder == holder)
+
+
+def _lookup(found: list[bytes | None]) -> Lookup:
+    entry, holder, *read = found
+    tokens = tuple([token or b"" for token in read])
     stamp = stamp_of(tokens)
-    counts = entry is not None and entry.startswith(stamp)
-    return Lookup(entry[len(stamp) :] if counts else None, tokens)
+    counts = entry and entry.startswith(stamp) and b"" not in tokens
+    return Lookup(entry[len(stamp) :] if entry and counts else None, tokens, holder or b"")
 
 
 def stamp_of(tokens: tuple[bytes, ...]) -> bytes:
@@ -76,20 +111,34 @@ def stamp_of(tokens: tuple[bytes, ...]) -> bytes:
     return b" ".join(tokens) + b"\n"
 
 
-def fill(client: redis.Redis, key: str, value: bytes, ttl: int, found: Lookup, *tags: str) -> bool:
+def fill(
+    client: redis.Redis, key: str, value: bytes, ttl: float, found: Lookup, *tags: str
+) -> bool:
     """Store an entry, if no tag was written to since the look; return whether it was stored.
+
+    If the look has taken the lease, it is given back, and nothing is stored without it.
 
     Args:
         client: the Redis client.
         key: the entry's key.
         value: what the database gave, asked after the look.
         ttl: the entry's time to live, in seconds.
-        found: what `lookup` gave for these tags.
+        found: what the look gave for these tags.
         tags: the entry's tags, as they were looked up.
     """
     keys = [key, *map(token_key, tags)]
-    arguments: list[bytes | int] = [stamp_of(found.tokens) + value, 1000 * ttl, *found.tokens]
+    read = list(found.tokens)
+    if found.ours:
+        keys.append(lease_key(key))
+        read.append(found.holder)
+    arguments = (stamp_of(found.tokens) + value, int(1000 * ttl), *read)
     return bool(client.register_script(FILL)(keys=keys, args=arguments))
+
+
+def release(client: redis.Redis, key: str, found: Lookup) -> None:
+    """Give a lease back without a fill, if the look has taken it and it is still ours."""
+    if found.ours:
+        client.eval(RELEASE, 1, lease_key(key), found.holder)
 
 
 def mark(client: redis.Redis, writer: str, *tags: str, deadline_ms: int = 60_000) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import redis
 from sqlalchemy import create_engine, event, text
 
-from labkit.cache.loading import SingleFlight, fetch_with_lease
+from labkit.cache.loading import SingleFlight
+from labkit.concurrency.lease import fetch_with_lease
 from labkit.concurrency.processes import end_with_input, read_task, worker
 from labkit.lab import Lab
 
