@@ -81,7 +81,9 @@ def watch_writes(sessions: Any, invalidate: Callback) -> Callable[[], None]:
     Args:
         sessions: an Engine: its writes alone. Or `db`, `db.session`, a sessionmaker, a Session:
             these may have several engines, some not made yet, so all of this process are watched.
-        invalidate: takes names of tables. It is not called where nothing was written.
+        invalidate: takes names of tables. It is not called where nothing was written. If it has a
+            method `before_commit`, that is called with them before the COMMIT is sent, and returns
+            what to call after it. What that raises prevents the COMMIT.
 
     Returns:
         A function that stops watching; to call it twice does no harm.
@@ -94,6 +96,8 @@ def watch_writes(sessions: Any, invalidate: Callback) -> Callable[[], None]:
         if tables:
             _listen_to(connection.dialect)
             _add(connection.info, invalidate, sorted(tables))
+            if hasattr(invalidate, "before_commit") and _commits_by_itself(connection, sql):
+                connection.info[WAITING] = _announced(connection.info[WAITING])
         if EVERYTHING in tables and not told:
             told.append(sql)
             log.warning("SQL written by hand invalidates everything (said once): %.60s", sql)
@@ -121,6 +125,25 @@ def _add(info: dict[Any, Any], callback: Callback, names: Any) -> None:
     info.setdefault(WAITING, {}).setdefault(callback, {}).update(dict.fromkeys(names))
 
 
+def _announced(calls: Calls) -> Calls:
+    """Let each callback that has a `before_commit` know, and return what to call afterwards."""
+    after: Calls = {}
+    for callback, names in calls.items():
+        before = getattr(callback, "before_commit", None)
+        after[before(*names) if before else callback] = names
+    return after
+
+
+def _commits_by_itself(connection: Connection, sql: str) -> bool:
+    """Whether a statement will have been committed once it was executed."""
+    driver = connection.connection.dbapi_connection
+    try:
+        autocommit = connection.dialect.detect_autocommit_setting(driver)
+    except NotImplementedError:
+        autocommit = False
+    return autocommit or may_commit(sql)
+
+
 def _is_open(dialect: Dialect, connection: Any) -> bool:
     """Whether a transaction is open; else what was written can be read by others already."""
     driver = connection.dbapi_connection
@@ -145,7 +168,7 @@ def _listen_to(dialect: Dialect) -> None:
     def tell_after(commit: Callable[..., None]) -> Callable[..., None]:
         def commit_and_tell(connection: Any, *args: Any, **options: Any) -> None:
             info = connection.info
-            calls = info.pop(WAITING, {})
+            calls = _announced(info.pop(WAITING, {}))
             try:
                 commit(connection, *args, **options)
             except BaseException:  # nobody knows whether it was committed

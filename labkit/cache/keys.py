@@ -51,6 +51,7 @@ def call_key(
     version: int = 1,
     name: str = "",
     ignore: Collection[str] = (),
+    context: Any = None,
 ) -> str:
     """Return the key of `function(*args, **kwargs)`, such as `shop:v1:module.name:` and 32 digits.
 
@@ -64,6 +65,8 @@ def call_key(
         version: of the function and its answers. A new one leaves the old keys to their TTL.
         name: stands for module and qualified name, for functions that have none of their own.
         ignore: names of parameters to leave out, such as "session" or "self".
+        context: what else decides the answer and is no argument, such as the tenant; None if
+            nothing does.
 
     Raises:
         TypeError: an argument or the function has no key, or the call itself does not fit.
@@ -77,10 +80,11 @@ def call_key(
     decorators = () if name else decorators_of(function)
     name = name or name_of(function)
     arguments = _without(ignore, bound(function, args, kwargs), name)
+    beside: tuple[Any, ...] = () if context is None else (("context", context),)
     try:
-        question = encode((namespace, version, name, arguments, *decorators))
+        question = encode((namespace, version, name, arguments, *decorators, *beside))
     except (TypeError, RecursionError):
-        raise TypeError(f"{name}: {_complaint(arguments)}") from None
+        raise TypeError(f"{name}: {_complaint({**arguments, 'context': context})}") from None
     digest = hashlib.blake2b(question, digest_size=DIGEST_BYTES).hexdigest()
     return f"{namespace}:v{version}:{name}:{digest}"
 

@@ -70,6 +70,7 @@ def wait_for_lease(
     key: str,
     lease_ms: int,
     *tags: str,
+    note: tuple[str, bytes] | None = None,
     on_wait: Callable[[], object] = lambda: None,
 ) -> Lookup:
     """Take an entry's lease, or wait for what its holder stores.
@@ -80,6 +81,7 @@ def wait_for_lease(
         lease_ms: how long the lease lasts, in milliseconds, if it is not given back. Nobody waits
             longer.
         tags: the entry's tags.
+        note: as of `take`.
         on_wait: called once, before the first wait.
 
     Returns:
@@ -87,7 +89,7 @@ def wait_for_lease(
         or the wait was too long. Without the lease no fill will be accepted.
     """
     end = time.monotonic() + lease_ms / 1000
-    found = take(client, key, lease_ms, *tags)
+    found = take(client, key, lease_ms, *tags, note=note)
     if not _is_settled(found):
         on_wait()
     while not _is_settled(found) and time.monotonic() < end:

@@ -1,7 +1,7 @@
 -- Read an entry and its tokens; make the tokens that are missing, and take the lease if it is free.
--- KEYS: the entry, its lease, and the token of each tag.
--- ARGV: a name for the lease's holder, its length in milliseconds (0: it is not wanted), and a new
--- token for each tag.
+-- KEYS: the entry, its lease, the token of each tag; perhaps the key of a note.
+-- ARGV: how many tags there are, a name for the lease's holder, its length in milliseconds (0: it is
+-- not wanted), a new token for each tag; perhaps the note, which is kept for a day.
 -- Returns the entry, the lease's holder, and each token.
 local time = redis.call('TIME')
 local now = 1000 * time[1] + math.floor(time[2] / 1000)
@@ -23,23 +23,27 @@ end
 local entry, stamp = read(KEYS[1]), ''
 local found = {entry, ''}
 local busy = false
-for i = 3, #KEYS do
+local last = 2 + ARGV[1]
+for i = 3, last do
     local token = read(KEYS[i])
     local marked = token:sub(1, 1) == '!'
     if token == '' or (marked and is_over(token)) then
-        token, marked = ARGV[i], false
+        token, marked = ARGV[i + 1], false
         redis.call('SET', KEYS[i], token)
     end
     busy = busy or marked
     found[i] = token
-    stamp = stamp .. token .. (i < #KEYS and ' ' or '')
+    stamp = stamp .. token .. (i < last and ' ' or '')
 end
 stamp = stamp .. '\n'
 local counts = entry ~= '' and entry:sub(1, #stamp) == stamp
 local holder = read(KEYS[2])
-if tonumber(ARGV[2]) > 0 and not busy and not counts and holder:sub(1, 6) ~= 'lease:' then
-    holder = ARGV[1]
-    redis.call('SET', KEYS[2], holder, 'PX', ARGV[2])
+if tonumber(ARGV[3]) > 0 and not busy and not counts and holder:sub(1, 6) ~= 'lease:' then
+    holder = ARGV[2]
+    redis.call('SET', KEYS[2], holder, 'PX', ARGV[3])
+end
+if #KEYS > last then
+    redis.call('SET', KEYS[#KEYS], ARGV[#ARGV], 'EX', 86400)
 end
 found[2] = holder
 return found

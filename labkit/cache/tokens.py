@@ -26,6 +26,7 @@ FILL = resources.files("labkit.cache").joinpath("fill.lua").read_text()
 TAKE = resources.files("labkit.cache").joinpath("take.lua").read_text()
 MARK = resources.files("labkit.cache").joinpath("mark.lua").read_text()
 RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
+FORGET = "redis.call('DEL', KEYS[1]); redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])"
 MARKER = b"!"  # what a marker begins with, and no token
 
 
@@ -38,12 +39,14 @@ class Lookup(NamedTuple):
             so they were read before the database.
         holder: whoever holds the entry's lease; b"" if nobody does.
         ours: whether we do.
+        why: why we do not, for people.
     """
 
     value: bytes | None
     tokens: tuple[bytes, ...]
     holder: bytes = b""
     ours: bool = False
+    why: str = "another load was slower than its lease"
 
     @property
     def busy(self) -> bool:
@@ -78,7 +81,13 @@ def lookup(client: redis.Redis, key: str, *tags: str) -> Lookup:
     return take(client, key, 0, *tags) if b"" in found.tokens or found.busy else found
 
 
-def take(client: redis.Redis, key: str, lease_ms: int, *tags: str) -> Lookup:
+def take(
+    client: redis.Redis,
+    key: str,
+    lease_ms: int,
+    *tags: str,
+    note: tuple[str, bytes] | None = None,
+) -> Lookup:
     """Read as `look` does, make the tokens that are missing, and take the lease: one command.
 
     Nobody gets a lease while a writer is under way.
@@ -89,12 +98,18 @@ def take(client: redis.Redis, key: str, lease_ms: int, *tags: str) -> Lookup:
         lease_ms: how long the lease lasts, in milliseconds, if it is not given back; 0 if it is
             not wanted.
         tags: the entry's tags.
+        note: a key, and what to keep under it for a day.
     """
     holder = b"lease:" + new_token()
     keys = [key, lease_key(key), *map(token_key, tags)]
-    new = (new_token() for _ in tags)
-    found: Any = client.eval(TAKE, len(keys), *keys, holder, lease_ms, *new)
+    arguments = [holder, lease_ms, *(new_token() for _ in tags)]
+    if note is not None:
+        keys.append(note[0])
+        arguments.append(note[1])
+    found: Any = client.eval(TAKE, len(keys), *keys, len(tags), *arguments)
     taken = _lookup(found)
+    if taken.busy:
+        taken = taken._replace(why="a writer is under way")
     return taken._replace(ours=taken.holder == holder)
 
 
@@ -132,13 +147,29 @@ def fill(
         keys.append(lease_key(key))
         read.append(found.holder)
     arguments = (stamp_of(found.tokens) + value, int(1000 * ttl), *read)
-    return bool(client.register_script(FILL)(keys=keys, args=arguments))
+    return bool(client.eval(FILL, len(keys), *keys, *arguments))
 
 
 def release(client: redis.Redis, key: str, found: Lookup) -> None:
     """Give a lease back without a fill, if the look has taken it and it is still ours."""
     if found.ours:
         client.eval(RELEASE, 1, lease_key(key), found.holder)
+
+
+def forget(client: redis.Redis, key: str, lease_ms: int) -> None:
+    """Remove an entry, and let nobody fill it who has its lease: one command.
+
+    Args:
+        client: the Redis client.
+        key: the entry's key.
+        lease_ms: how long a lease lasts, in milliseconds.
+    """
+    client.eval(FORGET, 2, key, lease_key(key), b"forgotten:" + new_token(), lease_ms)
+
+
+def drop(client: redis.Redis, key: str) -> None:
+    """Remove an entry that cannot be read."""
+    client.delete(key)
 
 
 def mark(client: redis.Redis, writer: str, *tags: str, deadline_ms: int = 60_000) -> None:

@@ -1,0 +1,191 @@
+"""What is asked: a call of a function, or a statement. Each has a key, tags, and a way to load it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Engine, SelectBase
+from sqlalchemy.orm import Bundle
+
+from labkit.cache.keys import call_key, decorators_of, encode, name_of
+from labkit.cache.refusals import NotCacheable
+from labkit.cache.statements import statement_key, tables_read
+from labkit.cache.ttl import checked_ttl
+from labkit.cache.writes import EVERYTHING
+
+# Two values of one of these types are the same question if they are equal.
+PLAIN = frozenset({int, str, bytes, bool, type(None)})
+MOST_KEYS = 4_096  # that are remembered for each function; then remembering begins anew
+
+
+def checked_tags(tags: Collection[str]) -> frozenset[str]:
+    """Return the tags as a set.
+
+    Raises:
+        TypeError: a tag is no text, or a text stands in place of several tags.
+    """
+    if isinstance(tags, str):
+        raise TypeError(f"tags are several names: write ({tags!r},)")
+    for tag in tags:
+        if not isinstance(tag, str) or not tag:
+            raise TypeError(f"a tag is a text, such as a table's name, and not {tag!r}")
+    return frozenset(tags)
+
+
+class Question:
+    """What entries of one kind have in common.
+
+    Attributes:
+        name: for people.
+        ttl: how long an entry lives, in seconds.
+        given: the tags that its author has named.
+        by_table: whether the tables that a load reads are tags as well.
+        tags: all tags that are known, in order.
+    """
+
+    def __init__(self, name: str, ttl: float, tags: Collection[str], by_table: bool) -> None:
+        self.name = name
+        self.ttl = checked_ttl(ttl)
+        self.given = checked_tags(tags)
+        self.by_table = by_table
+        self.tags = tuple(sorted({*self.given, EVERYTHING}))
+
+    def learn(self, read: Collection[str]) -> list[str]:
+        """Add what a load has read and no tag names yet; return it."""
+        new = sorted(set(read).difference(self.tags)) if self.by_table else []
+        if new:
+            self.tags = tuple(sorted({*self.tags, *new}))
+        return new
+
+
+class Function(Question):
+    """A function, whose calls are the questions.
+
+    Args:
+        function: what is called.
+        ttl: how long an entry lives, in seconds.
+        tags: its entries'.
+        by_table: whether the tables that it reads are tags as well.
+        options: `version`, `name` and `ignore` of `call_key`.
+
+    Raises:
+        TypeError: the function has no key, or gives no value but a generator or a coroutine.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        ttl: float,
+        tags: Collection[str],
+        by_table: bool,
+        **options: Any,
+    ) -> None:
+        for has_no_value in (
+            inspect.iscoroutinefunction,
+            inspect.isasyncgenfunction,
+            inspect.isgeneratorfunction,
+        ):
+            if has_no_value(function):
+                raise TypeError(
+                    f"{function!r} gives no value that could be stored. A cached function returns "
+                    "its answer; it is no coroutine and no generator"
+                )
+        if not options["name"]:
+            decorators_of(function)  # refuses now what it would refuse at the first call
+        super().__init__(options["name"] or name_of(function), ttl, tags, by_table)
+        self._function = function
+        self._options = options
+        self._keys: dict[Any, str] = {}
+
+    def key(
+        self, namespace: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: Any
+    ) -> str:
+        """Return the key of a call.
+
+        Raises:
+            TypeError: an argument has no key.
+        """
+        values = (*args, *kwargs.values(), context)
+        kinds = tuple(map(type, values))
+        if not PLAIN.issuperset(kinds):
+            return self._key(namespace, args, kwargs, context)
+        call = (namespace, values, kinds, tuple(kwargs))
+        key = self._keys.get(call)
+        if key is None:
+            key = self._key(namespace, args, kwargs, context)
+            if len(self._keys) >= MOST_KEYS:
+                self._keys.clear()
+            self._keys[call] = key
+        return key
+
+    def _key(
+        self, namespace: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: Any
+    ) -> str:
+        options = self._options
+        return call_key(self._function, args, kwargs, namespace, context=context, **options)
+
+
+_asked: WeakKeyDictionary[SelectBase, tuple[Any, str, set[str]]] = WeakKeyDictionary()
+
+
+def key_and_tables(
+    statement: Any,
+    engine: Engine,
+    params: Mapping[str, Any] | None,
+    context: Any,
+    namespace: str,
+    **trust: Any,
+) -> tuple[str, set[str]]:
+    """Return the key of a SELECT, and the tables that it reads.
+
+    Args:
+        statement: it gives columns. What it gives is remembered for the same object.
+        engine: where it will run. Its URL is part of the key.
+        params: what is passed to `execute` beside it.
+        context: what else decides the rows.
+        namespace: the cache's.
+        trust: `pure` and `trusted` of `statement_key`.
+
+    Raises:
+        NotCacheable: as `statement_key` does.
+    """
+    url = engine.url.render_as_string(hide_password=True)
+    plain = params is None and not any(trust.values())
+    asked = (url, namespace, engine.dialect.name, encode(context))
+    if plain and (known := _asked.get(statement)) and known[0] == asked:
+        return known[1:]
+    decided_by = {"database": url, "context": context}
+    key = statement_key(
+        statement, engine.dialect, params, context=decided_by, namespace=namespace, **trust
+    )
+    tables = tables_read(statement, engine.dialect, **trust)
+    if plain:
+        _asked[statement] = (asked, key, tables)
+    return key, tables
+
+
+def refuse_entities(statement: Any) -> None:
+    """Refuse a statement whose rows hold objects, or two values of one name.
+
+    Raises:
+        NotCacheable: it selects a mapped class, a bundle, or two columns of one name.
+    """
+    described = getattr(statement, "column_descriptions", ())
+    for each in described:
+        is_entity = each.get("entity") is not None and each["expr"] is each["entity"]
+        if is_entity or isinstance(each["expr"], Bundle):
+            raise NotCacheable(
+                f"rows() gives plain values, and {each['name']} is a whole entity. Select its "
+                "columns. Why no entity is cached, lesson 03 shows.",
+                "an entity",
+            )
+    names = [each["name"] for each in described]
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise NotCacheable(
+            f"two columns are called {twice[0]}, and a row could show one only: give one a label",
+            "two columns of one name",
+        )

@@ -1,0 +1,229 @@
+"""Redis as the cache sees it: asked within a time-out, spared while it does not answer, never owed.
+
+An invalidation that could not be sent is owed. Until it has been delivered this process uses no
+entry, and a thread of its own goes on trying. It replaces the token of everything, on a connection
+that is kept open for that. If the server was frozen, the command waits in that connection's
+buffer, and is run before any that is sent after it; if it was started anew, its `run_id` differs,
+and the first connection replaces that token (see `labkit.cache.client`). So when Redis returns, the
+entries from before count for nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import redis
+from redis.exceptions import ResponseError
+
+from labkit.cache import tokens
+from labkit.cache.breaker import Breaker
+from labkit.cache.client import Client, own_client, recognise
+from labkit.cache.settings import Settings, SettingsError
+from labkit.cache.writes import EVERYTHING
+
+PATIENCE = 60.0  # seconds that an owed invalidation waits for a frozen server, before a new attempt
+SERVER = "server"  # the key that names the server which the entries are from, in the namespace
+HASH_TAG = re.compile(r"^[^{}]*\{[^{}]+\}[^{}]*$")
+T = TypeVar("T")
+
+log = logging.getLogger("labkit.cache")
+
+
+class Unavailable(Exception):
+    """Redis was not asked, or has not answered. The message says why."""
+
+
+class Server:
+    """One Redis, by a client of the cache's own.
+
+    Args:
+        client: the application's, which is copied. It is not used itself.
+        settings: the cache's.
+        on_error: called with each error.
+    """
+
+    def __init__(
+        self, client: Client, settings: Settings, on_error: Callable[[Exception], object]
+    ) -> None:
+        self._given = client
+        self._settings = settings
+        self._on_error = on_error
+        self._everything = f"{settings.namespace}:{EVERYTHING}"
+        self._names = (f"{settings.namespace}:{SERVER}", tokens.token_key(self._everything))
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin anew, as a child of a fork does: the parent delivers what is owed."""
+        self._lock = threading.Lock()
+        self._breaker = Breaker(self._settings.pause_ms / 1000)
+        self._client: Client = None
+        self._standby: Client = None
+        self._owed: list[tuple[tuple[str, ...], str]] = []
+        self._deliverer: threading.Thread | None = None
+
+    @property
+    def owes(self) -> bool:
+        """Whether an invalidation has not been delivered yet."""
+        return bool(self._owed)
+
+    def why_not(self) -> str:
+        """Return why Redis should not be asked now; empty if it may be."""
+        if self._owed:
+            return "an invalidation is owed"
+        return "" if self._breaker.allows() else "Redis does not answer"
+
+    def ask(self, command: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Return `command(client, ...)`.
+
+        Raises:
+            Unavailable: Redis could not be asked, or not in time.
+        """
+        try:
+            answer = command(self._client or self._connect(), *args, **options)
+        except Exception as error:  # whatever it is, the database can be asked instead
+            self._fail(error)
+            raise Unavailable(f"{type(error).__name__}: {error}") from error
+        self._breaker.succeeded()
+        return answer
+
+    def ask_unless_spared(self, command: Callable[..., T], *args: Any, **options: Any) -> T:
+        """As `ask`, unless an invalidation is owed or Redis has not answered just now.
+
+        Raises:
+            Unavailable: Redis could not be asked, or was not.
+        """
+        if why := self.why_not():
+            raise Unavailable(why)
+        return self.ask(command, *args, **options)
+
+    def greet(self) -> None:
+        """Connect now, if that can be done: what is wrong is said at the start."""
+        with suppress(Unavailable):
+            self.ask(self._look_at_policy)
+
+    def _look_at_policy(self, client: Client) -> None:
+        try:
+            about = client.info("memory")
+        except ResponseError:
+            return  # not to be known; not even who knows would evict less
+        policies = {each.get("maxmemory_policy", "") for each in _of_each_node(about)}
+        for policy in policies:
+            if policy.startswith("allkeys"):
+                log.warning(
+                    "Redis evicts by %s, tokens and markers as well. A writer that crashes between "
+                    "its COMMIT and its invalidation while its marker is evicted leaves a stale "
+                    "entry until its TTL: prefer a policy that begins with volatile-.",
+                    policy,
+                )
+
+    def _fail(self, error: Exception) -> None:
+        if not _is_out_of_memory(error):  # it still reads, and forgets
+            self._breaker.failed()
+            self._client = None
+        self._on_error(error)
+
+    def _connect(self) -> Client:
+        with self._lock:
+            if self._client is None:
+                client = own_client(self._given, self._settings.timeout_ms / 1000, self._names)
+                recognise(_asking(client, self._names[0]), self._names)
+                if self._standby is None:
+                    self._standby = own_client(self._given, PATIENCE, self._names)
+                    self._standby.get(self._names[0])  # opens its connection
+                self._client = client
+            return self._client
+
+    def owe(self, qualified: tuple[str, ...], writer: str = "") -> None:
+        """Have an invalidation sent as soon as Redis takes it.
+
+        Args:
+            qualified: tags, with their namespace.
+            writer: who has ended, if it was marked.
+        """
+        with self._lock:
+            self._owed.append((qualified, writer))
+            if self._deliverer is None:
+                self._deliverer = threading.Thread(
+                    target=self._deliver, name="querycache-deliverer", daemon=True
+                )
+                self._deliverer.start()
+
+    def _deliver(self) -> None:
+        while True:
+            with self._lock:
+                batch = list(self._owed)
+                if not batch:
+                    self._deliverer = None
+                    return
+            try:
+                standby = self._standby or own_client(self._given, PATIENCE, self._names)
+                self._standby = standby
+                tokens.invalidate(standby, self._everything)
+                for qualified, writer in batch:
+                    if writer:  # take it out of the markers
+                        tokens.invalidate(standby, *qualified, writer=writer)
+            except Exception as error:
+                self._on_error(error)
+                time.sleep(min(0.1, self._settings.pause_ms / 1000))
+            else:
+                self._breaker.succeeded()
+                with self._lock:
+                    del self._owed[: len(batch)]
+
+
+def _asking(client: Client, key: str) -> Callable[..., Any]:
+    """Return what sends a command to the node that has the key, whichever it is."""
+
+    def ask(*command: Any) -> Any:
+        if command[0] == "INFO" and hasattr(client, "get_node_from_key"):
+            about = client.info("server", target_nodes=client.get_node_from_key(key))
+            return about
+        return client.info("server") if command[0] == "INFO" else client.execute_command(*command)
+
+    return ask
+
+
+def _of_each_node(about: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what INFO says of one server, or of each node of a cluster."""
+    nodes = [each for each in about.values() if isinstance(each, dict)]
+    return nodes or [about]
+
+
+def checked_client(client: Client, settings: Settings) -> Client:
+    """Return the client, if its keys will be where they must be.
+
+    Raises:
+        SettingsError: it is a cluster's, and the namespace would scatter an entry and its tokens.
+    """
+    if isinstance(client, redis.RedisCluster) and not HASH_TAG.search(settings.namespace):
+        raise SettingsError(
+            "In a Redis Cluster an entry and its tags must be in one slot: give the namespace a "
+            f"hash tag, such as {{{settings.namespace.strip('{}') or 'shop'}}}."
+        )
+    return client
+
+
+def client_of(url: str | None) -> redis.Redis:
+    """Return a client for a URL.
+
+    Raises:
+        SettingsError: there is none, or it is no URL of a Redis.
+    """
+    if not url:
+        raise SettingsError(
+            "QUERY_CACHE_URL is missing: such as redis://localhost:6379/0 or unix:///run/redis.sock."
+        )
+    try:
+        return redis.Redis.from_url(url)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise SettingsError(f"QUERY_CACHE_URL is no URL of a Redis: {error}") from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return "OOM" in str(error)

@@ -1,0 +1,68 @@
+"""What a cache has counted in this process."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Any
+
+
+class Statistics:
+    """Counts since this process began, or since it was forked.
+
+    Attributes:
+        hits: answers from the cache.
+        misses: answers that were loaded and, unless a fill was refused, stored.
+        waits: misses that waited for another caller's load.
+        bypasses: answers from the database without a look into the cache, by reason.
+        refused_fills: answers that were not stored, by reason.
+        invalidations: of tags, each call counted once.
+        owed: invalidations that Redis did not take at once.
+        errors: of Redis and of what it holds, by type.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._lock = threading.Lock()
+        self.hits = 0
+        self.misses = 0
+        self.waits = 0
+        self.invalidations = 0
+        self.owed = 0
+        self.bypasses: Counter[str] = Counter()
+        self.refused_fills: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+
+    def count(self, what: str, reason: str = "") -> None:
+        """Add one to a count, or to one reason's count."""
+        with self._lock:
+            if reason:
+                getattr(self, what)[reason] += 1
+            else:
+                setattr(self, what, getattr(self, what) + 1)
+
+    @property
+    def hit_ratio(self) -> float:
+        """Hits among all answers: 0 to 1; 0 if nothing was asked yet."""
+        asked = self.hits + self.misses + self.bypasses.total()
+        return self.hits / asked if asked else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the counts, as JSON takes them."""
+        with self._lock:
+            return {
+                "hits": self.hits,
+                "misses": self.misses,
+                "waits": self.waits,
+                "invalidations": self.invalidations,
+                "owed": self.owed,
+                "bypasses": dict(sorted(self.bypasses.items())),
+                "refused_fills": dict(sorted(self.refused_fills.items())),
+                "errors": dict(sorted(self.errors.items())),
+            }
+
+    def __repr__(self) -> str:
+        return f"{self.hits} hits, {self.misses} misses, {self.bypasses.total()} bypasses"
