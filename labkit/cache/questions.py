@@ -1,4 +1,4 @@
-"""What is asked: a call of a function, or a statement. Each has a key, tags, and a way to load it."""
+"""What is asked: the calls of a function, or a statement. Each has a key, tags and a TTL."""
 
 from __future__ import annotations
 

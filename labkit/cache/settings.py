@@ -24,7 +24,7 @@ class Settings:
     Attributes:
         namespace: what every key begins with. In Redis Cluster it has a hash tag, such as {shop}.
         timeout_ms: the longest wait for Redis, in milliseconds.
-        pause_ms: after an error, how long Redis is spared before it is tried again, in milliseconds.
+        pause_ms: how long Redis is spared after an error, until it is tried again, in milliseconds.
         lease_ms: how long one caller may take to load for all, in milliseconds.
         jitter: the greatest part of a TTL that is taken off by chance: at least 0, below 1.
         mark_writes: whether a writer marks its tables before its COMMIT, so that one that crashes

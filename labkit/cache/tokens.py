@@ -6,9 +6,9 @@ entries: they do not count any more, and their TTL ends them.
 
 A writer that may crash enters itself before its commit (`mark`): in the token's place there is then
 a marker that names every writer under way. While it stands no entry counts and nobody fills. A
-writer that never comes back costs misses until its deadline, and no stale answer, unless its marker is evicted
-as well. Tokens and markers have no TTL, so policies that evict keys with a TTL only leave them:
-the deadline stands in the marker, and the server's own clock judges it.
+writer that never comes back costs misses until its deadline, and no stale answer, unless its marker
+is evicted as well. Tokens and markers have no TTL, so a policy that evicts keys with a TTL only
+leaves them: the deadline stands in the marker, and the server's own clock judges it.
 
 In a Cluster an entry and its tags' tokens must be in one slot: give them one hash tag, such as
 `{shop}`. (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags)
@@ -102,7 +102,7 @@ def take(
     """
     holder = b"lease:" + new_token()
     keys = [key, lease_key(key), *map(token_key, tags)]
-    arguments = [holder, lease_ms, *(new_token() for _ in tags)]
+    arguments: list[bytes | int] = [holder, lease_ms, *(new_token() for _ in tags)]
     if note is not None:
         keys.append(note[0])
         arguments.append(note[1])
@@ -146,7 +146,7 @@ def fill(
     if found.ours:
         keys.append(lease_key(key))
         read.append(found.holder)
-    arguments = (stamp_of(found.tokens) + value, int(1000 * ttl), *read)
+    arguments: list[bytes | int] = [stamp_of(found.tokens) + value, int(1000 * ttl), *read]
     return bool(client.eval(FILL, len(keys), *keys, *arguments))
 
 
