@@ -303,6 +303,20 @@ class QueryCache:
         key = question.key(self._settings.namespace, args, kwargs, context)
         self._send(tokens.forget, key, self._settings.lease_ms)
 
+    @property
+    def namespace(self) -> str:
+        """What every key begins with."""
+        self._opened()
+        return self._settings.namespace
+
+    def ask(self, command: Callable[..., Any], *args: Any) -> Any:
+        """Return `command(client, ...)`, with the cache's own client of Redis.
+
+        Raises:
+            Unavailable: Redis has not answered, or not in time.
+        """
+        return self._opened().ask(command, *args)
+
     # A question, and its answer.
 
     def _answer(

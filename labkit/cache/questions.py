@@ -93,6 +93,9 @@ class Function(Question):
                     f"{function!r} gives no value that could be stored. A cached function returns "
                     "its answer; it is no coroutine and no generator"
                 )
+        known = inspect.signature(function).parameters
+        if unknown := [each for each in options["ignore"] if each not in known]:
+            raise ValueError(f"{function!r} has no parameter {unknown[0]!r} to ignore")
         if not options["name"]:
             decorators_of(function)  # refuses now what it would refuse at the first call
         super().__init__(options["name"] or name_of(function), ttl, tags, by_table)
