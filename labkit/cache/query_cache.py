@@ -240,7 +240,7 @@ class QueryCache:
             trusted: texts in the statement, and the tables that each reads.
 
         Raises:
-            NotCacheable: the statement selects whole entities, or two columns of one name.
+            NotCacheable: the statement selects whole entities.
             TypeError: the TTL is no number.
             ValueError: the TTL is not positive, or over a year.
         """
