@@ -14,7 +14,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "a counter in place of random tokens",
         NOTEBOOK,
         r"""evict=[\"token:users\"], **by_tokens)""",
-        r"""evict=[\"version:users\"], **by_counts) if (random := counting) else 0""",
+        r"""evict=[\"version:users\"], **by_counts) if (token_pair := counter_pair) else 0""",
     ),
     (
         "an entry that counts whatever its tokens",
