@@ -156,11 +156,13 @@ class _Interrupted(redis.Redis):
         moment: before which of its commands; what EXEC sends counts as one.
         reached: which that was; empty if there were fewer.
         stored: whether the entry was there by then.
+        late: whether it was seen there afterwards, though it was not by then.
     """
 
     moment: int
     reached = ""
     stored = False
+    late = False
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command, perhaps a little late."""
@@ -184,11 +186,12 @@ class _Interrupted(redis.Redis):
         return pipe
 
     def _wait(self, command: str) -> None:
+        others = redis.Redis(connection_pool=self.connection_pool)
+        there = bool(others.exists(ENTRY))
+        self.late |= bool(self.reached) and there and not self.stored
         self.moment -= 1
         if self.moment == 0:
-            self.reached = command
-            others = redis.Redis(connection_pool=self.connection_pool)
-            self.stored = bool(others.exists(ENTRY))
+            self.reached, self.stored = command, there
             others.set(TOKEN, "another")
 
 
@@ -223,8 +226,8 @@ def _examine_fill(answer: Any) -> None:
 
 def _examine_late(late: _Interrupted, got: Any, stored: bool) -> None:
     when = f"the token was replaced between your look and your store, just before {late.reached}"
-    if stored and not late.stored:
-        raise Wrong(f"{when}, and you stored.")
+    if late.late or (stored and not late.stored):
+        raise Wrong(f"{when}, and you stored{'' if stored else ', if not for long'}.")
     if got is not stored:
         raise Wrong(f"{when}, and it returned {got!r}, not {stored}.")
 

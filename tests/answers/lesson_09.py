@@ -238,15 +238,14 @@ def get_then_watch(redis: Any, key: str, value: bytes, token_key: str, token: by
     return watched(redis, key, value, None, ex=60, ok=False)
 
 
-def without_except(redis: Any, key: str, value: bytes, token_key: str, token: bytes) -> Any:
-    with redis.pipeline() as pipe:
-        pipe.watch(token_key)
-        if pipe.get(token_key) != token:
-            return False
-        pipe.multi()
-        pipe.set(key, value, ex=60)
-        pipe.execute()
-        return True
+def taking_it_back(redis: Any, key: str, value: bytes, token_key: str, token: bytes) -> Any:
+    if redis.get(token_key) != token:
+        return False
+    redis.set(key, value, ex=60)
+    if redis.get(token_key) != token:
+        redis.delete(key)
+        return False
+    return True
 
 
 WRONG: list[tuple[str, Any, str]] = [
@@ -290,6 +289,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("09.3", watching_text, "Bytes were compared with text: b'another' == 'mine' is never true"),
     ("09.3", look_then_store, "between your look and your store, just before SET"),
     ("09.3", without_watch, "just before EXEC, and you stored"),
+    ("09.3", taking_it_back, "just before SET, and you stored, if not for long"),
     ("09.3", get_then_watch, "just before WATCH, and you stored"),
     ("09.3", not_looking, "the token was b'another'"),
     ("09.3", lambda r, k, v, t, n: watched(r, k, v, n, ex=None, ok=False), "live for 60 seconds"),
