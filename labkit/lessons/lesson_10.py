@@ -139,7 +139,7 @@ def _examine_parameters_text(answer: Any) -> None:
         if call(answer, one) != call(answer, other):
             raise Wrong(f"the same parameters {how} have another text: {one}.")
     _examine_texts(answer, [*questions, *_forged(answer)])
-    alike = [{"a": Id(1)}, {"a": Id(0)}, {"a": Name("1")}]
+    alike: list[dict[str, Any]] = [{"a": Id(1)}, {"a": Id(0)}, {"a": Name("1")}]
     _examine_texts(answer, [*questions, *(each for each in alike if not _refused(answer, each))])
 
 

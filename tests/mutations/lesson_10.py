@@ -372,8 +372,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "types are praised and not looked at: the exercise",
         EXERCISES,
-        'alike = [{"a": Id(1)}, {"a": Id(0)}, {"a": Name("1")}]',
-        "alike = list[dict[str, Any]]()",
+        'alike: list[dict[str, Any]] = [{"a": Id(1)}, {"a": Id(0)}, {"a": Name("1")}]',
+        "alike: list[dict[str, Any]] = []",
     ),
     (
         "a text that forges a separator is not tried: the exercise",
