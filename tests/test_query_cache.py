@@ -61,9 +61,9 @@ class Counted:
 
 
 def cached(cache: QueryCache, counted: Counted, **options: Any) -> Callable[[], Any]:
-    options = {"ttl": 60, "tags": ["users"], "name": "counted"} | options
+    merged: Any = {"ttl": 60, "tags": ["users"], "name": "counted"} | options
 
-    @cache.query(**options)
+    @cache.query(**merged)
     def function() -> Any:
         return counted()
 
@@ -264,7 +264,9 @@ def test_a_function_that_can_have_no_key_is_refused_where_it_is_decorated(cache)
         cache.query(ttl=60, tags="users")(in_eu)
 
 
-def test_an_argument_without_a_key_goes_to_the_database(cache, caplog):
+def test_an_argument_without_a_key_goes_to_the_database(
+    cache: QueryCache, caplog: pytest.LogCaptureFixture
+) -> None:
     @cache.query(ttl=60, tags=["users"], name="by_object")
     def by_object(thing: object) -> str:
         return "answer"
@@ -288,7 +290,7 @@ class Shop:
         self.name = name
 
 
-def test_a_method_with_its_object_ignored(cache):
+def test_a_method_with_its_object_ignored(cache: QueryCache) -> None:
     counted = Counted()
 
     class Reports:
