@@ -23,9 +23,9 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "keys that are nothing but a digest",
         NOTEBOOK,
         r""""fill_cache(keys.call_key)\n",
-    "by_name""",
+    "lab.redis.set(""",
         r""""fill_cache(bare_key)\n",
-    "by_name""",
+    "lab.redis.set(""",
     ),
     (
         "keys of a cluster without a hash tag",
