@@ -118,6 +118,12 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "            redis.scard(name)\n",
     ),
     (
+        "SETs that name the last of many: the check",
+        EXERCISES,
+        "if named := len(names & {key.encode() for key in keys}):",
+        "if named := 0:",
+    ),
+    (
         "no hash tag: the exercise",
         EXERCISES,
         'return f"{{{tag}}}:{name}"',
