@@ -30,6 +30,7 @@ from sqlalchemy.orm import (
 
 from labkit.cache.statements import NotCacheable, statement_key, tables_read
 from tests.statement_generator import (
+    SPOKEN_POST,
     Bar,
     Base,
     Cat,
@@ -142,6 +143,10 @@ EXAMPLES: dict[str, tuple[Any, set[str]]] = {
     ),
     "selectinload, and an aliased class over a join": (
         sa.select(Cat).options(selectinload(Cat.spoken)),
+        {"cat", "vote", *HAS_COMMENTS},
+    ),
+    "selectinload of_type an aliased class over a join": (
+        sa.select(Cat).options(selectinload(Cat.posts.of_type(SPOKEN_POST))),
         {"cat", "vote", *HAS_COMMENTS},
     ),
     "selectinload, and its order": (

@@ -94,7 +94,6 @@ def _loaded_apart(statement: Any) -> Iterator[Any]:
         relations |= dict.fromkeys(eager)
         # Rows of a subclass may come with a statement of their own.
         waiting += [*mapper.self_and_descendants, *(each.mapper for each in eager)]
-    aliases |= {each.entity: None for each in relations if each.entity.is_aliased_class}
     undeferred = any(dict(each.strategy or ()).get("deferred") is False for each in choices)
     for loaded in (*mappers, *aliases):
         yield select(loaded.entity).options(*([undefer("*")] if undeferred else []))
