@@ -358,6 +358,18 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "        if tables and not context.compiled.postfetch:\n            _listen_to",
     ),
     (
+        "a delete names each `secondary` of its class, which may be a join: labkit",
+        COMMITS,
+        "        if tables:\n            _listen_to",
+        """\
+        owner = connection.info.get(OWNER, lambda: None)()
+        for gone in owner.session.deleted if owner else ():
+            ways = gone.__mapper__.relationships
+            tables |= {each.secondary.name for each in ways if each.secondary is not None}
+        if tables:
+            _listen_to""",
+    ),
+    (
         "a type by its class alone: labkit",
         STABLE,
         "words = [stable(type(kind)), stable(state)]",
