@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Mapper, RelationshipProperty, undefer
 from sqlalchemy.sql import ClauseElement
 
-from labkit.cache.refusals import NotCacheable
+from labkit.cache.refusal import NotCacheable
 
 # What loads a relationship with its owner. False is another word for "joined".
 EAGER = ("selectin", "subquery", "immediate", "joined", False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 NOTEBOOK = "notebooks/10_statement_keys.ipynb"
 STATEMENTS = "labkit/cache/statements.py"
 ELEMENTS = "labkit/cache/elements.py"
-REFUSALS = "labkit/cache/refusals.py"
+REFUSALS = "labkit/cache/refusal.py"
 STABLE = "labkit/cache/stable.py"
 COMMITS = "labkit/cache/commits.py"
 WRITES = "labkit/cache/writes.py"
