@@ -15,9 +15,10 @@ What a watcher of writes cannot know, and what their owner must invalidate by ha
   table's definition, as far as rows of other tables go with those that are replaced;
 - what stands behind the table's name: a view's tables, a partition, a table that inherits;
 - a prepared transaction that another connection commits (`commit_prepared`);
-- AUTOCOMMIT, if the dialect cannot say that it is on (pymssql's has no `detect_autocommit_setting`):
-  each statement then counts as one of an open transaction. Its tables are named at the `commit()`,
-  and what still waits at a `rollback()` or a close is forgotten, though it was written for good;
+- AUTOCOMMIT, if the dialect cannot say that it is on (pymssql's, without an own
+  `detect_autocommit_setting`): each statement counts as one of an open transaction. Its tables are
+  named at the `commit()`, and what still waits at a `rollback()` or a close is forgotten, though it
+  was written for good;
 - a process that dies after its COMMIT and before it has told anybody: the TTL is what is left.
 
 Several processes and threads may watch at once: what waits belongs to one connection. Engines of
