@@ -153,6 +153,11 @@ EXAMPLES: dict[str, tuple[Any, set[str]]] = {
         sa.select(Cat).options(selectinload(Cat.ordered)),
         {"cat", "post", "vote", "log"},
     ),
+    "selectinload of a tree": (sa.select(Label).options(selectinload(Label.below)), {"label"}),
+    "joinedload of a tree": (
+        sa.select(Label).options(joinedload(Label.below).selectinload(Label.below)),
+        {"label"},
+    ),
     "subqueryload": (
         sa.select(Cat).options(subqueryload(Cat.posts)),
         {"cat", "post", "vote"},

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Dialect, SelectBase, inspect, literal, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Mapper, RelationshipProperty, undefer
+from sqlalchemy.orm import Mapper, RelationshipProperty, aliased, undefer
 from sqlalchemy.sql import ClauseElement
 
 from labkit.cache.refusal import NotCacheable
@@ -98,7 +98,8 @@ def _loaded_apart(statement: Any) -> Iterator[Any]:
     for loaded in (*mappers, *aliases):
         yield select(loaded.entity).options(*([undefer("*")] if undeferred else []))
     for relation in relations:
-        yield select(literal(1)).select_from(relation.parent.entity).join(relation.class_attribute)
+        owner = aliased(relation.parent.entity)  # which may be of the class that it leads to
+        yield select(literal(1)).select_from(owner).join(getattr(owner, relation.key))
         yield select(literal(1)).select_from(relation.target).order_by(*(relation.order_by or ()))
 
 

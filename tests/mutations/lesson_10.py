@@ -233,8 +233,14 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "the way to what is loaded is not read: labkit",
         ELEMENTS,
-        ".join(relation.class_attribute)",
+        ".join(getattr(owner, relation.key))",
         "",
+    ),
+    (
+        "a tree is refused, as the way to what is loaded leads to its own class: labkit",
+        ELEMENTS,
+        "owner = aliased(relation.parent.entity)",
+        "owner = relation.parent.entity",
     ),
     (
         "the order of what is loaded is not read: labkit",
