@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import (
@@ -585,6 +586,14 @@ def test_half_of_a_statement_for_many_rows_under_autocommit(engine, named):
         connection.rollback()
         assert connection.scalars(select(User.id)).all() == [1, 2]
     assert named == [("users",)]
+
+
+def test_a_session_whose_engine_is_a_mock_goes_on_as_without_labkit():
+    connection = Mock(in_transaction=Mock(return_value=False))
+    with Session(Mock(connect=Mock(return_value=connection))) as session:
+        assert session.connection() is connection
+        session.commit()
+    connection.begin().commit.assert_called_once_with()
 
 
 class Silent(sqlite3.Connection):

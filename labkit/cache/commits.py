@@ -203,7 +203,8 @@ def _tell(info: dict[Any, Any], calls: Calls) -> None:
 def _own(session: Session, _: SessionTransaction, connection: Connection) -> None:
     root = session.get_transaction()
     assert root is not None
-    connection.info[OWNER] = weakref.ref(root)
+    if isinstance(connection, Connection):  # and not what an application's tests put in its place
+        connection.info[OWNER] = weakref.ref(root)
 
 
 @event.listens_for(Session, "after_commit")

@@ -376,6 +376,12 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
             _listen_to""",
     ),
     (
+        "a session of an application's tests, bound to a mock, cannot begin: labkit",
+        COMMITS,
+        "    if isinstance(connection, Connection):  # and not",
+        "    if True:  # and not",
+    ),
+    (
         "a type by its class alone: labkit",
         STABLE,
         "words = [stable(type(kind)), stable(state)]",
