@@ -29,6 +29,7 @@ import nbformat
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from werkzeug.local import LocalProxy
 
 from labkit.cache import keys
 from labkit.cache.keys import call_key, encode
@@ -527,6 +528,8 @@ class Text(str):
         1j,
         iter([]),
         ...,
+        LocalProxy(lambda: Level.ONE),
+        LocalProxy(lambda: Colour),
         datetime.datetime(2025, 7, 1, tzinfo=type("Zone", (datetime.tzinfo,), {})()),
     ],
     ids=lambda value: type(value).__name__,

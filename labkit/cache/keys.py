@@ -201,9 +201,9 @@ def encode(value: Any) -> bytes:
         content = b"".join(sorted(map(encode, value)))
     elif kind is dict:
         content = b"".join(sorted(map(encode, value.items())))
-    elif isinstance(value, Enum):
+    elif issubclass(kind, Enum):  # isinstance() would ask a proxy, which speaks for another
         tag, content = "Enum", encode((kind.__module__, kind.__qualname__, value.value))
-    elif isinstance(value, type):
+    elif issubclass(kind, type):
         tag, content = "class", encode(_found_by_name(value))
     elif "__dataclass_params__" in vars(kind):  # of its own: a subclass may hold more
         tag, content = "dataclass", encode((*_found_by_name(kind), _fields(value)))

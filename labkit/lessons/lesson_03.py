@@ -6,6 +6,8 @@ import hmac
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from inspect import isfunction
+from types import CodeType
 from typing import Any
 
 from sqlalchemy import create_engine
@@ -47,12 +49,19 @@ def _compare_rows(rows: Any) -> None:
             raise Wrong(f"a row should be a dictionary, and one is a {type(row).__name__}.")
         if "_sa_instance_state" in row:
             raise Wrong("a row holds _sa_instance_state, the ORM's own notes: columns only.")
-        if missing := [name for name in person if name not in row]:
+        missing = [name for name in person if name not in row]
+        extra = [name for name in row if name not in person]
+        if missing and extra:
+            raise Wrong(
+                f"a row has the key {extra[0]!r}. Its keys should be the columns' names, as "
+                f"texts: {', '.join(person)}."
+            )
+        if missing:
             raise Wrong(
                 f"a row lacks {', '.join(missing)}. A commit has emptied these users: an "
                 "attribute comes back when it is read from the user itself."
             )
-        if extra := [name for name in row if name not in person]:
+        if extra:
             raise Wrong(f"a row holds {', '.join(map(str, extra))}, which is no column of users.")
         if row != person:
             raise Wrong(f"a row is {row!r}, and should be {person!r}.")
@@ -130,7 +139,7 @@ def _examine_opened(answer: Any) -> None:
     entry = sealed("user:1", b'{"id":1}', foreign)
     _expect(answer, "user:1", entry, [new, old], None, "the secret it was sealed with is not known")
     _expect(answer, "user:1", b"short", [new, old], None, "there is no room for a digest in it")
-    if not _names(answer, "compare_digest"):
+    if not _compares_digests(answer):
         raise Wrong(
             "every case is right, but == stops at the first byte that differs, and its time tells "
             "a forger how far he got. Compare with hmac.compare_digest."
@@ -149,19 +158,24 @@ def _expect(
         raise Wrong(f"{shown} gave {got!r}, and should give {expected!r}: {why}.{nudge}")
 
 
-def _names(function: Callable[..., Any], name: str) -> bool:
-    """Whether a function uses a name, itself or in a function that it uses."""
+def _compares_digests(function: Callable[..., Any]) -> bool:
+    """Whether a function uses `compare_digest`, itself or in a function that it uses."""
     code = getattr(function, "__code__", None)
     if code is None:
         return True  # not written in Python: there is no telling
     scope = getattr(function, "__globals__", {})
-    used = [scope.get(other) for other in code.co_names]
-    nested = [const for const in code.co_consts if hasattr(const, "co_names")]
+    used = [scope.get(name) for name in _names(code)]
     return (
-        name in code.co_names
-        or any(name in inner.co_names for inner in nested)
-        or any(name in getattr(each, "__code__", code).co_names for each in used)
+        "compare_digest" in _names(code)
+        or any(each is hmac.compare_digest for each in used)  # imported by another name
+        or any("compare_digest" in _names(each.__code__) for each in used if isfunction(each))
     )
+
+
+def _names(code: CodeType) -> set[str]:
+    """Return the names that a code uses, in the functions inside it too."""
+    inner = [const for const in code.co_consts if isinstance(const, CodeType)]
+    return set(code.co_names).union(*map(_names, inner))
 
 
 def opened(key, entry, secrets):  # type: ignore[no-untyped-def]  # shown as it stands

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -82,8 +83,16 @@ def arguments(
     return {name: value for name, value in bound.arguments.items() if name not in ignore}
 
 
-# Lists that differ, and are joined to the same text where lengths run into the text that follows.
-LENGTHS_RUN_ON = [["1", "aaaaaaaaa", ""], ["9aaaaaaaaa0"]]
+# Lists that differ, and are joined to the same text where a length runs into what stands beside it:
+LENGTHS_RUN_ON = [
+    ["1", "aaaaaaaaa", ""],  # into the part that follows it
+    ["9aaaaaaaaa0"],
+    ["", "aaaaaaaaa", "1"],  # into the part before it
+    ["0aaaaaaaaa9"],
+    ["a" * 11, "a"],  # into another length
+    ["a", "a" * 11],
+]
+LONGEST_SHOWN = 100  # characters
 
 
 def _examine_join(answer: Any) -> None:
@@ -95,7 +104,31 @@ def _examine_join(answer: Any) -> None:
         if call(answer, list(parts)) != got:
             raise Wrong(f"{parts!r} gave one text, and another when it was joined again.")
         if joined.setdefault(got, parts) != parts:
-            raise Wrong(f"{joined[got]!r} and {parts!r} both gave {got!r}.")
+            lists = f"{_shown(joined[got])} and {_shown(parts)}"
+            raise Wrong(f"{lists} both gave {_shown(got)}.")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    if len(text) <= LONGEST_SHOWN:
+        return text
+    half = LONGEST_SHOWN // 2
+    return f"{text[:half]} ... {text[-half:]} ({len(text)} characters)"
+
+
+def _behind(between: str) -> list[list[str]]:
+    """Return lists that are joined alike if a delimiter stands between length and part pairs."""
+    count = 10 - len(between)
+    if not between or count < 1:
+        return []
+    return [["1", "a" * count], [f"{between}{count}{'a' * count}"]]  # 11 characters: 1 and 1
+
+
+def _too_long_for(digits: int) -> list[list[str]]:
+    """Return lists that are joined alike if each length is written with so many digits."""
+    ten = "a" * (10 ** (digits - 1) - 1)
+    rest = 9 * 10 ** (digits - 1) + 1 - digits
+    return [["0" + ten, "a" * rest], [f"{ten}{rest}{'a' * rest}"]]  # 10 and 0, or 100
 
 
 def _lists(answer: Any) -> list[list[str]]:
@@ -111,6 +144,8 @@ def _lists(answer: Any) -> list[list[str]]:
     return [
         *plain,  # the first that collide are shown, so the plainest come first
         *LENGTHS_RUN_ON,
+        *_behind(between.rstrip(string.digits)),
+        *(parts for digits in (2, 3, 4) for parts in _too_long_for(digits)),
         *(list(parts) for n in (1, 2) for parts in itertools.product(texts, repeat=n)),
         ["", "", ""],
         [],

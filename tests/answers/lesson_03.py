@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from labkit.shop import User
+
 NAMES = ["id", "username", "region", "email", "name"]
 
 
@@ -35,6 +37,11 @@ def with_state(users: Any) -> Any:
 
 def as_texts(users: Any) -> Any:
     return [{name: str(getattr(user, name)) for name in NAMES} for user in users]
+
+
+def by_column(users: Any) -> Any:
+    columns = User.__table__.columns
+    return [{str(column): getattr(user, column.key) for column in columns} for user in users]
 
 
 def duration(write: Callable[[timedelta], Any]) -> Callable[[Any], Any]:
@@ -121,6 +128,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("03.1", without_state, "your function changed it"),
     ("03.1", as_dicts(["id", "name"]), "lacks username, region, email"),
     ("03.1", as_dicts([*NAMES, "orders"]), "holds orders"),
+    ("03.1", by_column, "has the key 'users.id'"),
     ("03.1", as_texts, "a row is {'id': '1'"),
     ("03.1", lambda users: users, "one is a User"),
     ("03.1", lambda users: [(user.id, user.name) for user in users], "one is a tuple"),

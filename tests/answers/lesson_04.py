@@ -41,6 +41,10 @@ def escaped_by_half(parts: Any) -> str:
     return "".join(part.replace(",", "\\,") + "," for part in parts)
 
 
+def lengths_in_front(parts: Any) -> str:
+    return "".join(str(len(part)) for part in parts) + ":" + "".join(parts)
+
+
 count = 0
 
 
@@ -75,6 +79,12 @@ WRONG: list[tuple[str, Any, str]] = [
     ("04.3", lambda parts: ",".join(f'"{part}"' for part in parts), """['a","b'] both gave"""),
     ("04.3", escaped_by_half, "both gave '\\\\,"),
     ("04.3", lambda parts: "".join(f"{len(part)}{part}" for part in parts), "'119aaaaaaaaa0'"),
+    ("04.3", lambda parts: "".join(f"{part}{len(part)}" for part in parts), "'0aaaaaaaaa911'"),
+    ("04.3", lambda parts: "|".join(f"{len(part)}{part}" for part in parts), "'11|9aaaaaaaaa'"),
+    ("04.3", lambda parts: "".join(f"{len(part)}{part}," for part in parts), "'11,9aaaaaaaaa,'"),
+    ("04.3", lambda parts: "".join(f"{len(part):02}{part}" for part in parts), "'100aaaaaaaaa89a"),
+    ("04.3", lambda parts: "".join(f"{len(part):04}{part}" for part in parts), "'10000aaaa"),
+    ("04.3", lengths_in_front, "both gave '111:aaaaaaaaaaaa'"),
     ("04.3", lambda parts: str(sorted(parts)), "['b', 'a'] both gave"),
     ("04.3", lambda parts: parts, "which is not text"),
     ("04.3", lambda parts: ",".join(parts).encode(), "These are bytes, and text is asked for"),

@@ -124,7 +124,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "exercise 03.3: == is good enough",
         EXERCISES,
-        '    if not _names(answer, "compare_digest"):\n',
+        "    if not _compares_digests(answer):\n",
         "    if False:\n",
     ),
     (

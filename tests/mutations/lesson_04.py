@@ -68,6 +68,12 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         'content = b"".join(map(encode, value.items()))',
     ),
     (
+        "a proxy is taken for what it speaks for now",
+        KEYS,
+        "    elif issubclass(kind, Enum):",
+        "    elif isinstance(value, Enum):",
+    ),
+    (
         "unknown types: taken by their repr",
         KEYS,
         '        raise TypeError(f"a {kind.__module__}.{kind.__qualname__} has no key")',
@@ -176,6 +182,18 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         'return "".join(f"{len(part)}{part}" for part in parts)',
     ),
     (
+        "exercise 04.3: lengths of two digits",
+        EXERCISES,
+        "for digits in (2, 3, 4)",
+        "for digits in (3, 4)",
+    ),
+    (
+        "exercise 04.3: lengths that run on behind a delimiter",
+        EXERCISES,
+        "    if not between or count < 1:",
+        "    if True:",
+    ),
+    (
         "exercise 04.2: defaults are forgotten",
         EXERCISES,
         "    bound.apply_defaults()\n",
@@ -216,6 +234,12 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         NOTEBOOK,
         " in name or function.__closure__:",
         " in name:",
+    ),
+    (
+        "notebook: a bound method hides its object",
+        NOTEBOOK,
+        "    if inspect.ismethod(function) or ",
+        "    if ",
     ),
     (
         "notebook: no namespace and no version in the key",
