@@ -6,7 +6,7 @@ It imports nothing else of labkit, and needs flask-sqlalchemy, redis and orjson 
 from labkit.cache.codec import CorruptData, NotStorable, dumps, loads, register
 from labkit.cache.commits import after_root_commit, watch_writes
 from labkit.cache.keys import call_key
-from labkit.cache.statements import NotCacheable, statement_key, tables_read
+from labkit.cache.statements import NotCacheable, refusals, statement_key, tables_read
 from labkit.cache.ttl import checked_ttl, jittered_ms
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "dumps",
     "jittered_ms",
     "loads",
+    "refusals",
     "register",
     "statement_key",
     "tables_read",
