@@ -1,9 +1,10 @@
 """Put each pitfall back in place of its fix and see a test fail: what `make mutations` runs.
 
-The pairs of fixed and broken text are in tests/mutations, a file for each lesson. Each pair is
-tried on a copy of the repository, with the tests of `make test` that use the changed file: first
-all of them as the code stands, which must pass, then with the broken text, of which one must fail.
-That a notebook's outputs belong to its code is not counted: it would catch any change.
+The pairs of fixed and broken text are in tests/mutations, a file for each lesson, and one for the
+QueryCache. Each pair is tried on a copy of the repository, with the tests of `make test` that use
+the changed file, or those that it names: first all of them as the code stands, which must pass,
+then with the broken text, of which one must fail. That a notebook's outputs belong to its code is
+not counted: it would catch any change.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from queue import SimpleQueue
 from scripts.imports import MODULES, ROOT, imported, name_of, part_of
 
 WORKERS = 2
+QUERY_CACHE = "labkit.cache.query_cache"
 LEFT_OUT = (".git", ".venv", ".hypothesis", "__pycache__", "test-artifacts", ".*_cache")
 FIRST_FAILURE = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 COLOUR = re.compile(r"\x1b\[\d+m")
@@ -37,11 +39,12 @@ class Mutation:
     """A fix, and the pitfall that it mended.
 
     Attributes:
-        lesson: its number, two digits.
+        lesson: its number, two digits; or "query_cache".
         pitfall: what is broken.
         file: where, relative to the repository.
         fixed: the text that mends it. It occurs once in the file.
         broken: the text to put in its place.
+        tests: the files that should tell; empty for all that use the changed file.
     """
 
     lesson: str
@@ -49,6 +52,7 @@ class Mutation:
     file: str
     fixed: str
     broken: str
+    tests: tuple[str, ...] = ()
 
     def apply(self, root: Path) -> str:
         """Break the copy of the repository in `root`; return the file's text as it was."""
@@ -62,7 +66,7 @@ class Mutation:
 
 def mutations() -> Iterator[Mutation]:
     """Give all mutations, lesson by lesson."""
-    for path in sorted((ROOT / "tests" / "mutations").glob("lesson_*.py")):
+    for path in sorted((ROOT / "tests" / "mutations").glob("[a-z]*.py")):
         lesson = path.stem.removeprefix("lesson_")
         for row in importlib.import_module(f"tests.mutations.{path.stem}").MUTATIONS:
             yield Mutation(lesson, *row)
@@ -77,6 +81,8 @@ def _reader(script: str) -> str:
 
 def files_that_test(mutation: Mutation) -> list[str]:
     """Return the test files and notebooks that use the file of a mutation, notebooks last."""
+    if mutation.tests:
+        return list(mutation.tests)
     notebooks = [f"notebooks/{path.name}" for path in _notebooks(mutation.lesson)]
     if mutation.file in notebooks:
         return [mutation.file]
@@ -92,7 +98,7 @@ def _tests_that_use(module: str) -> list[str]:
     """Return the test files that import a module, by way of others too, the nearest first.
 
     The way goes through its own part of labkit and through what tests share. From there on up,
-    nearly all would be found.
+    nearly all would be found; and so they would through QueryCache, which is made of all the rest.
     """
     tests: list[str] = []
     found = waiting = {module}
@@ -105,6 +111,8 @@ def _tests_that_use(module: str) -> list[str]:
 
 def _users_of(module: str, part: str) -> list[str]:
     """Return which modules of a part of labkit, and of the tests, import a module."""
+    if module == QUERY_CACHE:
+        return []
     near = (name for name in MODULES if part_of(name) == part or name.startswith("tests."))
     return [name for name in near if module in _imported(name)]
 
