@@ -1,4 +1,7 @@
-"""Every exercise: its reference solution passes, each wrong answer gets its own message."""
+"""Every exercise: its reference solution passes, each wrong answer gets its own message.
+
+Where an exercise has right answers that are written in quite another way, they pass too.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,12 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 LESSONS = sorted(path.stem for path in Path(lessons.__path__[0]).glob("lesson_*.py"))
 EXERCISES: dict[str, Exercise] = {}
 WRONG: list[tuple[str, Any, str]] = []
+RIGHT: list[tuple[str, Any]] = []
 for lesson in LESSONS:
     EXERCISES |= importlib.import_module(f"labkit.lessons.{lesson}").EXERCISES
-    WRONG += importlib.import_module(f"tests.answers.{lesson}").WRONG
+    answers = importlib.import_module(f"tests.answers.{lesson}")
+    WRONG += answers.WRONG
+    RIGHT += getattr(answers, "RIGHT", [])
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -66,6 +72,13 @@ def test_an_answer_that_raises_is_told_what_and_when(name: str) -> None:
 
     assert outcome is Outcome.RAISED
     assert "ZeroDivisionError: division by zero, when it was called with (" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"), RIGHT, ids=lambda part: getattr(part, "__name__", part)
+)
+def test_a_right_answer_in_other_words_passes(name: str, answer: Any) -> None:
+    assert judge(name, answer) == (Outcome.RIGHT, f"right: {EXERCISES[name].praise}")
 
 
 IDS = [f"{name}: {words}" for name, _, words in WRONG]  # not of answers: sets have no order

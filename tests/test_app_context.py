@@ -198,6 +198,31 @@ def test_what_an_answer_raises_later_is_told_to_the_learner(exercise, answer):
     assert message.startswith("your code raised NotImplementedError, in a ")
 
 
+def test_why_a_listener_that_removes_itself_fails_is_told_too():
+    def removing_itself(session, callback):
+        def ended(session, transaction):
+            event.remove(session, "after_transaction_end", ended)
+
+        event.listen(session, "after_transaction_end", ended)
+
+    outcome, message = judge("07.3", removing_itself)
+    assert outcome is Outcome.RAISED
+    assert "No listener can be removed while its event is under way" in message
+
+
+def test_what_a_listener_raises_at_the_end_of_the_session_is_told_too():
+    def after_every_end(session, callback):
+        ended: list[object] = []
+
+        def end(session, transaction):
+            ended.append(callback) if not ended else unfinished()
+
+        event.listen(session, "after_commit", lambda session: callback())
+        event.listen(session, "after_transaction_end", end)
+
+    assert judge("07.3", after_every_end)[0] is Outcome.RAISED
+
+
 def unfinished(*_: object) -> None:
     raise NotImplementedError  # and no word more
 

@@ -18,6 +18,7 @@ from sqlalchemy.sql.functions import GenericFunction
 
 from labkit.cache.keys import encode
 from labkit.cache.statements import NotCacheable
+from labkit.lessons.exercises import Outcome, judge
 from labkit.shop import Order, User
 from tests.helpers import defined_in_notebook
 
@@ -175,3 +176,9 @@ REFUSED = {
 def test_what_may_change_or_cannot_be_seen_is_refused(small_key, statement):
     with pytest.raises(TypeError):
         small_key(Asked(statement))
+
+
+def test_a_text_by_the_key_function_of_lesson_04_is_right_and_may_refuse():
+    outcome, message = judge("10.3", lambda params: encode(params).hex())
+
+    assert outcome is Outcome.RIGHT, message

@@ -427,6 +427,15 @@ def registered(redis: Any, key: str, token: str) -> Any:
     return redis.register_script(tokens.RELEASE)(keys=[key], args=[token])
 
 
-@pytest.mark.parametrize("answer", [watching, registered])
+def watching_once(redis: Any, key: str, token: str) -> None:
+    with redis.pipeline() as pipe:
+        pipe.watch(key)
+        if pipe.get(key) == token.encode():
+            pipe.multi()
+            pipe.delete(key)
+            pipe.execute()  # raises WatchError where another has taken the lease
+
+
+@pytest.mark.parametrize("answer", [watching, watching_once, registered])
 def test_another_way_of_releasing_is_right_too(answer):
     assert judge("05.2", answer)[0] is Outcome.RIGHT

@@ -1,7 +1,8 @@
 -- Enter a writer into the markers of its tags before its commit, or take it out after its commit.
 -- A marker names each writer under way, and until when it counts: !name:deadline!name:deadline
 -- KEYS: the token of each tag.
--- ARGV: the writer's name, its deadline (milliseconds from now; 0: it has ended), a token a tag.
+-- ARGV: the writer's name; its deadline (milliseconds from now; 0: it has ended); and for each tag
+-- a new token.
 local time = redis.call('TIME')
 local now = 1000 * time[1] + math.floor(time[2] / 1000)
 for i = 1, #KEYS do

@@ -240,7 +240,7 @@ class QueryCache:
             trusted: texts in the statement, and the tables that each reads.
 
         Raises:
-            NotCacheable: the statement selects whole entities, or two columns of one name.
+            NotCacheable: the statement selects whole entities.
             TypeError: the TTL is no number.
             ValueError: the TTL is not positive, or over a year.
         """
@@ -302,6 +302,20 @@ class QueryCache:
         self._opened()
         key = question.key(self._settings.namespace, args, kwargs, context)
         self._send(tokens.forget, key, self._settings.lease_ms)
+
+    @property
+    def namespace(self) -> str:
+        """What every key begins with."""
+        self._opened()
+        return self._settings.namespace
+
+    def ask(self, command: Callable[..., Any], *args: Any) -> Any:
+        """Return `command(client, ...)`, with the cache's own client of Redis.
+
+        Raises:
+            Unavailable: Redis has not answered, or not in time.
+        """
+        return self._opened().ask(command, *args)
 
     # A question, and its answer.
 

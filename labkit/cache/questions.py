@@ -93,6 +93,11 @@ class Function(Question):
                     f"{function!r} gives no value that could be stored. A cached function returns "
                     "its answer; it is no coroutine and no generator"
                 )
+        if isinstance(options["ignore"], str):
+            raise TypeError(f"ignore takes several names: write ({options['ignore']!r},)")
+        known = inspect.signature(function).parameters
+        if unknown := [each for each in options["ignore"] if each not in known]:
+            raise ValueError(f"{function!r} has no parameter {unknown[0]!r} to ignore")
         if not options["name"]:
             decorators_of(function)  # refuses now what it would refuse at the first call
         super().__init__(options["name"] or name_of(function), ttl, tags, by_table)
@@ -168,13 +173,12 @@ def key_and_tables(
 
 
 def refuse_entities(statement: Any) -> None:
-    """Refuse a statement whose rows hold objects, or two values of one name.
+    """Refuse a statement whose rows hold objects.
 
     Raises:
-        NotCacheable: it selects a mapped class, a bundle, or two columns of one name.
+        NotCacheable: it selects a mapped class or a bundle.
     """
-    described = getattr(statement, "column_descriptions", ())
-    for each in described:
+    for each in getattr(statement, "column_descriptions", ()):
         is_entity = each.get("entity") is not None and each["expr"] is each["entity"]
         if is_entity or isinstance(each["expr"], Bundle):
             raise NotCacheable(
@@ -182,10 +186,3 @@ def refuse_entities(statement: Any) -> None:
                 "columns. Why no entity is cached, lesson 03 shows.",
                 "an entity",
             )
-    names = [each["name"] for each in described]
-    twice = sorted({str(name) for name in names if names.count(name) > 1})
-    if twice:
-        raise NotCacheable(
-            f"two columns are called {twice[0]}, and a row could show one only: give one a label",
-            "two columns of one name",
-        )

@@ -163,7 +163,7 @@ def letters(answer: Any, among: str) -> set[str]:
         raise Wrong(f"the answer is a set of letters, and this is {answer!r}.")
     named = set(map(str, answer))
     if isinstance(answer, str):
-        named -= set(", ")
+        named -= set("{}'\", ")
     if unknown := named - set(among):
         raise Wrong(f"the letters are {among[0]} to {among[-1]}, and {min(unknown)!r} is not one.")
     return named

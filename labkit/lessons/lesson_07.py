@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 from flask import Flask, current_app, g, has_app_context
@@ -25,6 +26,8 @@ def _examine_with_context(answer: Any) -> None:
             raise Wrong("in the thread, the job found no context open.")
         if current_app.name != app.name:
             raise Wrong(f"the job found a context of the application {current_app.name!r}.")
+        if "caller" in g:
+            raise Wrong("its caller had a context open, and the job was given that one.")
         if "seen" in g:
             raise Wrong("two runs of the job shared one context. Open a new one for each.")
         g.seen = True
@@ -37,7 +40,11 @@ def _examine_with_context(answer: Any) -> None:
         if not callable(wrapped):
             raise Wrong(f"it should return a function, and returned {wrapped!r}.")
         for args in (("US", 3), ()):
+            before = len(calls)
             got = _in_a_thread(wrapped, *args)
+            if len(calls) == before:
+                kind = type(got).__name__
+                raise Wrong(f"called with {args!r}, it did not call the job, and gave a {kind}.")
             if calls[-1:] != [args]:
                 raise Wrong(f"called with {args!r}, it gave the job {calls[-1:]!r}.")
             if got != f"answer {args}":
@@ -45,6 +52,9 @@ def _examine_with_context(answer: Any) -> None:
         if len(closed) != 2:
             raise Wrong(f"the job ran twice, and {len(closed)} contexts were closed.")
         _examine_failing_job(answer, app, closed)
+    with app.app_context():
+        g.caller = True
+        _in_a_thread(copy_context().run, wrapped)
 
 
 def _examine_failing_job(answer: Any, app: Flask, closed: list[int]) -> None:
@@ -84,6 +94,7 @@ def with_context(app, job):  # type: ignore[no-untyped-def]  # shown to learners
 
 
 HANDED_OVER = {"b", "d", "e"}
+ITSELF = " No listener can be removed while its event is under way: note that it has nothing to do."
 
 
 def _examine_handed_over(answer: Any) -> None:
@@ -105,30 +116,34 @@ def _examine_keep(answer: Any) -> None:
         _after_a_rollback,
         _after_a_close,
         _after_two,
+        _after_anothers_commit,
     ):
         engine = create_engine("sqlite://")
-        with Session(engine) as session:
-            calls: list[str] = []
-
-            def keep(
-                name: str = "called", session: Session = session, calls: list[str] = calls
-            ) -> None:
-                def callback(*args: Any) -> None:
-                    if args:
-                        raise Wrong("the callback takes nothing, and it was given the session.")
-                    calls.append(name)
-
-                session.execute(text("SELECT 1"))
-                call(answer, session, callback, shown="(session, callback)", may_be_none=True)
-
-            try:
-                examine(session, keep, calls)
-            except (Wrong, NotAttempted, Raised):
-                raise
-            except Exception as error:
-                words = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
-                raise Raised(f"{words}, in a function that listens to the session.") from error
+        try:
+            with Session(engine) as session:
+                _examine_keep_in(session, examine, answer)
+        except (Wrong, NotAttempted, Raised):
+            raise
+        except Exception as error:
+            words = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+            reason = ITSELF if "mutated during iteration" in words else ""
+            raise Raised(f"{words}, in a function that listens to the session.{reason}") from error
         engine.dispose()
+
+
+def _examine_keep_in(session: Session, examine: Callable[..., None], answer: Any) -> None:
+    calls: list[str] = []
+
+    def keep(name: str = "called") -> None:
+        def callback(*args: Any) -> None:
+            if args:
+                raise Wrong("the callback takes nothing, and it was given the session.")
+            calls.append(name)
+
+        session.execute(text("SELECT 1"))
+        call(answer, session, callback, shown="(session, callback)", may_be_none=True)
+
+    examine(session, keep, calls)
 
 
 Keep = Callable[..., None]
@@ -209,6 +224,17 @@ def _after_two(session: Session, keep: Keep, calls: list[str]) -> None:
     session.commit()
     if sorted(calls) != ["first", "second"]:
         raise Wrong(f"two callbacks were kept, and after the commit it had called {calls}.")
+
+
+def _after_anothers_commit(session: Session, keep: Keep, calls: list[str]) -> None:
+    keep()
+    engine = create_engine("sqlite://")
+    with Session(engine) as other:
+        other.execute(text("SELECT 1"))
+        other.commit()
+    engine.dispose()
+    if calls:
+        raise Wrong("another session was committed, and it called the callback.")
 
 
 def keep_until_root_commit(session, callback):  # type: ignore[no-untyped-def]  # shown as it stands

@@ -7,13 +7,14 @@ from typing import Any
 
 import redis
 
+from labkit.lessons.counting import Counting
 from labkit.lessons.exercises import Exercise, Raised, Wrong, call
 from labkit.lessons.lesson_02 import scratch_redis
 from labkit.lessons.replies import as_reply, unlike
 from labkit.lessons.worker import in_a_worker
 
 STEPS = ["R1", "R2", "R3", "W1", "W2", "~"]
-TOKEN = "token:users"
+ENTRY, TOKEN = "users:EU", "token:users"
 
 
 def _examine_schedule(answer: Any) -> None:
@@ -64,61 +65,37 @@ def _text(client: redis.Redis, key: str) -> str | None:
     return None if value is None else value.decode()
 
 
-class _Counting(redis.Redis):
-    """A client that notes its commands, in pipelines too."""
-
-    sent: list[str]
-    script: str = ""
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send a command."""
-        self.sent.append(str(args[0]))
-        if args[0] == "EVAL":
-            self.script = str(args[1])
-        return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-
-    def pipeline(self, *args: Any, **options: Any) -> Any:
-        """Note that several commands are to be sent."""
-        self.sent.append("a pipeline")
-        return super().pipeline(*args, **options)
-
-
 def _examine_invalidate(answer: Any) -> None:
-    with scratch_redis() as client:
-
-        def work() -> set[bytes]:
-            return _tokens_made(answer, client)
-
-        tokens = in_a_worker(work, answer, tick=1)
+    with scratch_redis() as client, scratch_redis() as restarted:
+        tokens = in_a_worker(lambda: _tokens_made(answer, client), answer, tick=1)
         try:
-            in_a_worker(work, answer, tick=0)
+            in_a_worker(lambda: _tokens_made(answer, client), answer, tick=0)
         except Wrong as wrong:
             raise Wrong(
-                f"while the clock stands still, as between two ticks: {wrong} A clock is no token."
+                "while the clock stands still, as between two ticks, or for one moment when it is "
+                f"set back: {wrong} No clock is a token, neither Python's nor the server's TIME."
             ) from None
-        if twice := tokens & in_a_worker(work, answer, tick=1):
+        again = in_a_worker(lambda: _tokens_made(answer, restarted), answer, tick=1)
+        if twice := tokens & again:
             raise Wrong(
                 f"two workers, which began alike, both made {min(twice)!r}. They can have the same "
-                "time, process number, count and seed of `random`. What does the system give to "
-                "nobody twice?"
+                "time, process number, count, old token and seed of `random`; and a server that "
+                "begins anew repeats Lua's math.random. What does the system give to nobody twice?"
             )
 
 
 def _tokens_made(answer: Any, client: redis.Redis) -> set[bytes]:
     """Return all tokens that an answer makes in some calls, if these are right by themselves."""
-    counting = _Counting(connection_pool=client.connection_pool)
+    counting = Counting(connection_pool=client.connection_pool)
     names = [f"token:{tag}" for tag in ("users", "orders", "products")]
     client.flushdb()
+    client.script_flush()
     client.mset(dict.fromkeys(names, "first"))
     seen = {b"first"}
     for tags in (("users",), ("users", "orders"), ("users",), ("orders",)):
         before: Any = client.mget(names)
         shown = f"(redis, {', '.join(map(repr, tags))})"
         _renew(answer, counting, tags, shown)
-        if len(counting.sent) > 1 or "a pipeline" in counting.sent:
-            raise Wrong(f"{shown}, it sent {' and '.join(counting.sent)}: one command, please.")
-        if "TIME" in counting.script.upper():
-            raise Wrong("the server's TIME is a clock too, and a clock can be set back.")
         after: Any = client.mget(names)
         _examine_tokens(shown, tags, names, before, after, seen)
     if client.dbsize() != len(names):
@@ -130,7 +107,7 @@ def _tokens_made(answer: Any, client: redis.Redis) -> set[bytes]:
     return seen - {b"first"}
 
 
-def _renew(answer: Any, counting: _Counting, tags: tuple[str, ...], shown: str) -> None:
+def _renew(answer: Any, counting: Counting, tags: tuple[str, ...], shown: str) -> None:
     counting.sent = []
     try:
         call(answer, counting, *tags, shown=shown, may_be_none=True)
@@ -141,6 +118,10 @@ def _renew(answer: Any, counting: _Counting, tags: tuple[str, ...], shown: str) 
             f"{shown}, it counted up, and the token was 'first'. A counter is no token: after an "
             "eviction it begins again, with numbers that were used before."
         ) from None
+    if not counting.sent:
+        raise Wrong(f"{shown}, it sent nothing to the redis that it was given.")
+    if len(counting.sent) > 1 or "a pipeline" in counting.sent:
+        raise Wrong(f"{shown}, it sent {' and '.join(counting.sent)}: one command, please.")
 
 
 def _examine_tokens(
@@ -153,8 +134,11 @@ def _examine_tokens(
             continue
         if new == old:
             raise Wrong(f"{shown}, it left {name} as it was.")
-        if new is None or new in seen:
-            raise Wrong(f"{shown}, {name} became {new!r}: a token that was never used, please.")
+        if new is None:
+            raise Wrong(f"{shown}, {name} is gone: each tag is to get a token.")
+        if new in seen:
+            used = "another tag has too" if list(after).count(new) > 1 else "was used before"
+            raise Wrong(f"{shown}, {name} became {new!r}, which {used}: a new one each, please.")
         if len(new) < 8:
             raise Wrong(f"{shown}, {name} became {new!r}: too short, it will come again by chance.")
         seen.add(new)
@@ -166,52 +150,86 @@ def renew(redis, *tags):  # type: ignore[no-untyped-def]  # shown as it stands
 
 
 class _Interrupted(redis.Redis):
-    """A client at whose every command but the last somebody else has time to replace the token."""
+    """A client before one of whose commands somebody else replaces the token.
+
+    Attributes:
+        moment: before which of its commands; what EXEC sends counts as one.
+        reached: which that was; empty if there were fewer.
+        stored: whether the entry was there by then.
+        late: whether it was seen there afterwards, though it was not by then.
+    """
+
+    moment: int
+    reached = ""
+    stored = False
+    late = False
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send a command, perhaps a little late."""
+        self._wait(str(args[0]))
+        return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
     def pipeline(self, *args: Any, **options: Any) -> Any:
-        """Return a pipeline at whose end the token is another one."""
-        pipe = super().pipeline(*args, **options)
-        execute = pipe.execute
+        """Return a pipeline that may be interrupted too."""
+        pipe: Any = super().pipeline(*args, **options)
+        at_once, execute = pipe.immediate_execute_command, pipe.execute
+
+        def late_at_once(command: str, *args: Any, **options: Any) -> Any:
+            self._wait(command)
+            return at_once(command, *args, **options)
 
         def late(*args: Any, **options: Any) -> Any:
-            redis.Redis(connection_pool=self.connection_pool).set(TOKEN, "another")
+            self._wait("EXEC")
             return execute(*args, **options)
 
-        pipe.execute = late  # type: ignore[method-assign]
+        pipe.immediate_execute_command, pipe.execute = late_at_once, late
         return pipe
 
-    def set(self, name: Any, value: Any, *args: Any, **options: Any) -> Any:
-        """Store, a little late."""
-        super().set(TOKEN, "another")
-        return super().set(name, value, *args, **options)
+    def _wait(self, command: str) -> None:
+        others = redis.Redis(connection_pool=self.connection_pool)
+        there = bool(others.exists(ENTRY))
+        self.late |= bool(self.reached) and there and not self.stored
+        self.moment -= 1
+        if self.moment == 0:
+            self.reached, self.stored = command, there
+            others.set(TOKEN, "another")
 
 
 def _examine_fill(answer: Any) -> None:
     shown = "(redis, 'users:EU', b'2974', 'token:users', b'mine')"
-    arguments = ("users:EU", b"2974", TOKEN, b"mine")
+    arguments = (ENTRY, b"2974", TOKEN, b"mine")
     with scratch_redis() as client:
         for token, stored in ((b"another", False), (b"mine", True), (None, False)):
             client.flushdb()
             if token is not None:
                 client.set(TOKEN, token)
             got = call(answer, client, *map(as_reply, arguments), shown=shown)
-            value: Any = client.get("users:EU")
+            value: Any = client.get(ENTRY)
             if value != (b"2974" if stored else None):
                 raise Wrong(f"the token was {token!r}, and under the key there is {value!r}.")
             if got is not stored:
                 raise Wrong(f"the token was {token!r}, and it returned {got!r}, not {stored}.")
-            if stored and not 0 < client.ttl("users:EU") <= 60:
+            if stored and not 50 < client.ttl(ENTRY) <= 60:
                 raise Wrong("the entry should live for 60 seconds.")
             if client.get(TOKEN) != token:
                 raise Wrong("it changed the token.")
-        client.flushdb()
-        client.set(TOKEN, b"mine")
-        late = _Interrupted(connection_pool=client.connection_pool)
-        got = call(answer, late, *arguments, shown=shown)
-        if client.exists("users:EU"):
-            raise Wrong("the token was replaced between your look and your store, and you stored.")
-        if got is not False:
-            raise Wrong(f"the token was replaced meanwhile, and it returned {got!r}, not False.")
+        for moment in range(1, 10):
+            client.flushdb()
+            client.set(TOKEN, b"mine")
+            late = _Interrupted(connection_pool=client.connection_pool)
+            late.moment = moment
+            got = call(answer, late, *arguments, shown=shown)
+            if not late.reached:
+                break
+            _examine_late(late, got, stored=bool(client.exists(ENTRY)))
+
+
+def _examine_late(late: _Interrupted, got: Any, stored: bool) -> None:
+    when = f"the token was replaced between your look and your store, just before {late.reached}"
+    if late.late or (stored and not late.stored):
+        raise Wrong(f"{when}, and you stored{'' if stored else ', if not for long'}.")
+    if got is not stored:
+        raise Wrong(f"{when}, and it returned {got!r}, not {stored}.")
 
 
 def store(redis, key, value, token_key, token):  # type: ignore[no-untyped-def]  # shown as it stands
@@ -259,7 +277,8 @@ EXERCISES = {
         hints=(
             "with redis.pipeline() as pipe: pipe.watch(token_key), then pipe.get(token_key).",
             "After pipe.multi(), commands are queued until pipe.execute().",
-            "redis.WatchError says that the token was touched. Then nothing was stored.",
+            "`from redis import WatchError` in your function, where `redis` is the client. It says "
+            "that the token was touched: nothing was stored.",
         ),
         solution=store,
     ),

@@ -22,6 +22,26 @@ def in_a_pipeline(redis: Any, key: str, token: str) -> None:
         redis.pipeline().delete(key).execute()
 
 
+def in_two_pipelines(redis: Any, key: str, token: str) -> None:
+    with redis.pipeline() as pipe:
+        if pipe.get(key).execute() == [token.encode()]:
+            pipe.delete(key).execute()
+
+
+def watching_another_key(redis: Any, key: str, token: str) -> None:
+    with redis.pipeline() as pipe:
+        pipe.watch(token)
+        if pipe.get(key) == token.encode():
+            pipe.multi()
+            pipe.delete(key)
+            pipe.execute()
+
+
+def looking_twice(redis: Any, key: str, token: str) -> None:
+    if redis.get(key) == token.encode() and redis.pttl(key) > 0:
+        redis.delete(key)
+
+
 def renaming(redis: Any, key: str, token: str) -> None:
     if redis.mget(key) == [token.encode()]:
         redis.rename(key, "released")
@@ -64,13 +84,17 @@ WRONG: list[tuple[str, Any, str]] = [
     ("05.1", "W1 R1 R2", "has to come once"),
     ("05.1", "W1 R1 R2 W2 R4", "has to come once"),
     ("05.1", "W1,R1,R2,W2,R3", "with spaces between"),
+    ("05.1", "w1 r1 r2 w2 r3", "written so"),
     ("05.1", ["W1", "R1", "R2", "W2", "R3"], "a schedule is text"),
     ("05.1", 3, "a schedule is text"),
     ("05.2", lambda redis, key, token: redis.delete(key), "was another's"),
     ("05.2", lambda redis, key, token: None, "is still there"),
     ("05.2", get_then_delete, "Look and delete in one step"),
     ("05.2", get_and_delete, "moved its deadline"),
-    ("05.2", in_a_pipeline, "Look and delete in one step"),
+    *[
+        ("05.2", answer, "Look and delete in one step")
+        for answer in (in_a_pipeline, in_two_pipelines, watching_another_key, looking_twice)
+    ],
     ("05.2", renaming, "Look and delete in one step"),
     ("05.2", without_decoding, "is still there"),
     *[
@@ -84,5 +108,6 @@ WRONG: list[tuple[str, Any, str]] = [
     ("05.3", lambda remaining, load: 1 - math.exp(-remaining / load), "gave 0.632"),
     ("05.3", lambda remaining, load: 100 * math.exp(-remaining / load), "gave 36.78"),
     ("05.3", lambda remaining, load: remaining / load, "gave 1.0"),
+    ("05.3", lambda remaining, load: str(math.exp(-remaining / load)), "a share is a number"),
     ("05.3", lambda remaining, load: -load * math.log(0.5) >= remaining, "gave False"),
 ]

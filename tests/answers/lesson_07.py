@@ -79,6 +79,24 @@ def only_where_none_is_open(app: Any, job: Any) -> Any:
     return job
 
 
+def unless_one_is_open(app: Any, job: Any) -> Any:
+    def run(*args: Any) -> Any:
+        if has_app_context():
+            return job(*args)
+        with app.app_context():
+            return job(*args)
+
+    return run
+
+
+def generating(app: Any, job: Any) -> Any:
+    def run(*args: Any) -> Any:
+        with app.app_context():
+            yield job(*args)
+
+    return run
+
+
 def at_once(session: Any, callback: Any) -> None:
     callback()
 
@@ -188,6 +206,21 @@ def only_the_last(session: Any, callback: Any) -> None:
     event.listen(session, "after_transaction_end", ended)
 
 
+def at_any_sessions_commit(session: Any, callback: Any) -> None:
+    waiting = [callback]
+
+    def committed(any_session: Any) -> None:
+        if waiting and not any_session.in_nested_transaction():
+            waiting.pop()()
+
+    def ended(any_session: Any, transaction: Any) -> None:
+        if transaction.parent is None:
+            waiting.clear()
+
+    event.listen(type(session), "after_commit", committed)
+    event.listen(type(session), "after_transaction_end", ended)
+
+
 WRONG: list[tuple[str, Any, str]] = [
     ("07.1", lambda app, job: job, "found no context open"),
     ("07.1", opened_by_the_caller, "found no context open"),
@@ -201,6 +234,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("07.1", forgets_to_return, "and the function None"),
     ("07.1", drops_the_arguments, "it gave the job [()]"),
     ("07.1", swallows, "nobody heard of it"),
+    ("07.1", unless_one_is_open, "the job was given that one"),
+    ("07.1", generating, "it did not call the job, and gave a generator"),
     ("07.1", lambda app, job: None, "end with `return`"),
     ("07.2", {"a", "b", "d", "e"}, "three can be used to the full, and 4 are named"),
     ("07.2", {"b", "c", "d"}, "three it is, and not these three"),
@@ -209,6 +244,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("07.2", {"B"}, "the letters are a to f"),
     ("07.2", [["b", "d", "e"]], "is not one"),
     ("07.2", "b, d", "and 2 are named"),
+    ("07.2", '{"b", "d"}', "and 2 are named"),
     ("07.2", 3, "a set of letters"),
     ("07.3", at_once, "at once"),
     ("07.3", listening_itself, "the callback takes nothing"),
@@ -223,5 +259,6 @@ WRONG: list[tuple[str, Any, str]] = [
     ("07.3", forgotten_at_no_rollback, "Who forgets it"),
     ("07.3", forgotten_at_the_roots_rollback_only, "A close is no rollback"),
     ("07.3", only_the_last, "two callbacks were kept"),
+    ("07.3", at_any_sessions_commit, "another session was committed"),
     ("07.3", "after_commit", "a function is asked for"),
 ]

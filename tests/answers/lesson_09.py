@@ -1,4 +1,4 @@
-"""Wrong answers to the exercises of lesson 09: exercise, answer, words of its message."""
+"""Answers to the exercises of lesson 09: wrong ones with words of their message, and right ones."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ import uuid
 from collections.abc import Callable
 from time import time_ns
 from typing import Any
+
+from fakeredis import FakeRedis
+
+from labkit.cache import tokens
 
 
 def one_by_one(redis: Any, *tags: str) -> None:
@@ -82,12 +86,12 @@ def not_looking(redis: Any, key: str, value: bytes, token_key: str, token: bytes
     return redis.set(key, value, ex=60)
 
 
-def watched(redis: Any, key: str, value: bytes, token: bytes, *, ex: int | None, ok: Any) -> Any:
+def watched(redis: Any, key: str, value: bytes, token: Any, *, ex: int | None, ok: Any) -> Any:
     from redis import WatchError
 
     with redis.pipeline() as pipe:
         pipe.watch("token:users")
-        if pipe.get("token:users") != token:
+        if token is not None and pipe.get("token:users") != token:
             return False
         pipe.multi()
         pipe.set(key, value, ex=ex)
@@ -149,11 +153,62 @@ def counting_in_lua(redis: Any, *tags: str) -> None:
         redis.eval("for _, key in ipairs(KEYS) do redis.call('INCR', key) end", len(tags), *names)
 
 
-def time_of_the_server(redis: Any, *tags: str) -> None:
+def in_lua(token: str, before: str = "") -> Callable[..., None]:
+    """Return a renew whose script sets each key to what an expression in Lua gives."""
+    script = f"{before}for i, key in ipairs(KEYS) do redis.call('SET', key, {token}) end"
+
+    def renew(redis: Any, *tags: str) -> None:
+        if tags:
+            names = [f"token:{tag}" for tag in tags]
+            redis.eval(script, len(tags), *names, *[secrets.token_hex(8) for _ in tags])
+
+    return renew
+
+
+ASKED = "local time = redis.call('TIME') "
+SERVER_CLOCKS = {  # tokens from the server's clock, the same again when it is set back
+    "TIME": in_lua("time[1] .. time[2] .. i", ASKED),
+    "in a local function": in_lua("call('time')[1] .. '-' .. i", "local call = redis.pcall "),
+    "with the key, backwards": in_lua("string.reverse(time[1] .. key)", ASKED),
+}
+AND_THE_OLD_ONE = in_lua("time[1] .. redis.call('GET', key) .. key", ASKED)
+THE_OLD_ONE = in_lua("redis.call('GET', key) .. key")
+DICE = in_lua("tostring(math.random()) .. '-' .. i")
+
+
+def time_as_a_script(redis: Any, *tags: str) -> None:
+    if tags:
+        script = f"{ASKED}for i, key in ipairs(KEYS) do redis.call('SET', key, time[1] .. i) end"
+        redis.register_script(script)(keys=[f"token:{tag}" for tag in tags])
+
+
+def asking_the_time(redis: Any, *tags: str) -> None:
+    if tags:
+        seconds, micros = redis.time()
+        redis.mset({f"token:{tag}": f"{seconds}.{micros}.{tag}" for tag in tags})
+
+
+MINE = "for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i]) end"
+
+
+def always_loading(redis: Any, *tags: str) -> None:
+    if tags:
+        digest = redis.script_load(MINE)
+        new = [secrets.token_hex(8) for _ in tags]
+        redis.evalsha(digest, len(tags), *[f"token:{tag}" for tag in tags], *new)
+
+
+def to_another_redis(redis: Any, *tags: str) -> None:
+    made(lambda tag: secrets.token_hex(8))(FakeRedis(), *tags)
+
+
+def two_by_turns(redis: Any, *tags: str) -> None:
     if tags:
         script = """
-            local time = redis.call('TIME')
-            for i, key in ipairs(KEYS) do redis.call('SET', key, time[1] .. time[2] .. i) end
+            for _, key in ipairs(KEYS) do
+                local old = redis.call('GET', key)
+                redis.call('SET', key, (old:sub(1, 4) == 'even' and 'odd ' or 'even ') .. key)
+            end
         """
         redis.eval(script, len(tags), *[f"token:{tag}" for tag in tags])
 
@@ -177,6 +232,22 @@ def watching_text(redis: Any, key: str, value: bytes, token_key: str, token: byt
         return pipe.execute() == [True]
 
 
+def get_then_watch(redis: Any, key: str, value: bytes, token_key: str, token: bytes) -> Any:
+    if redis.get(token_key) != token:
+        return False
+    return watched(redis, key, value, None, ex=60, ok=False)
+
+
+def taking_it_back(redis: Any, key: str, value: bytes, token_key: str, token: bytes) -> Any:
+    if redis.get(token_key) != token:
+        return False
+    redis.set(key, value, ex=60)
+    if redis.get(token_key) != token:
+        redis.delete(key)
+        return False
+    return True
+
+
 WRONG: list[tuple[str, Any, str]] = [
     ("09.1", "R1 R2 R3 W1 W2 ~", "the counter is None: not valid"),
     ("09.1", "R1 R2 W1 W2 ~ R3", "R3 stores nothing"),
@@ -192,7 +263,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("09.2", all_tags, "which is another tag's"),
     ("09.2", under_the_tag, "left token:users as it was"),
     ("09.2", even_for_nothing, "there is nothing to do"),
-    ("09.2", deleting, "became None"),
+    ("09.2", deleting, "token:users is gone"),
     *[("09.2", made(token), "while the clock stands still, as betwe") for token in STILL.values()],
     *[
         ("09.2", made(token), "two workers, which began alike, both made")
@@ -200,15 +271,97 @@ WRONG: list[tuple[str, Any, str]] = [
     ],
     ("09.2", counting_up, "A counter is no token: after an eviction it begins again"),
     ("09.2", counting_in_lua, "A counter is no token"),
-    ("09.2", time_of_the_server, "a clock can be set back"),
-    ("09.2", one_token_for_all, "a token that was never used, please"),
+    *[
+        ("09.2", renew, "set back: (redis, 'users', 'orders'), it left token:users as it was. No")
+        for renew in SERVER_CLOCKS.values()
+    ],
+    ("09.2", time_as_a_script, "neither Python's nor the server's TIME"),
+    ("09.2", AND_THE_OLD_ONE, "two workers, which began alike, both made"),
+    ("09.2", THE_OLD_ONE, "two workers, which began alike, both made"),
+    ("09.2", DICE, "a server that begins anew repeats Lua's math.random"),
+    ("09.2", asking_the_time, "it sent TIME and MSET"),
+    ("09.2", always_loading, "it sent SCRIPT LOAD and EVALSHA"),
+    ("09.2", to_another_redis, "nothing to the redis that it was given"),
+    ("09.2", one_token_for_all, "which another tag has too"),
+    ("09.2", two_by_turns, "which was used before"),
     ("09.2", under_a_printed_name, "bytes that were made text by printing them"),
     ("09.1", b"R1 R2 W1 ~ W2 R3", "These are bytes, and text is asked for"),
     ("09.3", watching_text, "Bytes were compared with text: b'another' == 'mine' is never true"),
-    ("09.3", look_then_store, "between your look and your store"),
-    ("09.3", without_watch, "between your look and your store"),
+    ("09.3", look_then_store, "between your look and your store, just before SET"),
+    ("09.3", without_watch, "just before EXEC, and you stored"),
+    ("09.3", taking_it_back, "just before SET, and you stored, if not for long"),
+    ("09.3", get_then_watch, "just before WATCH, and you stored"),
     ("09.3", not_looking, "the token was b'another'"),
     ("09.3", lambda r, k, v, t, n: watched(r, k, v, n, ex=None, ok=False), "live for 60 seconds"),
     ("09.3", lambda r, k, v, t, n: watched(r, k, v, n, ex=60, ok=None), "end with `return`?"),
     ("09.3", lambda r, k, v, t, n: watched(r, k, v, n, ex=60, ok=True), "returned True, not False"),
+]
+
+
+def with_a_script(redis: Any, *tags: str) -> None:
+    if tags:
+        new = [secrets.token_hex(8) for _ in tags]
+        redis.register_script(MINE)(keys=[f"token:{tag}" for tag in tags], args=new)
+
+
+UNTIL = "redis.call('SET', key, ARGV[i], 'PXAT', 1000 * (time[1] + 3600))"
+UNTIL_LATER = f"{ASKED}for i, key in ipairs(KEYS) do {UNTIL} end"
+
+
+def with_a_deadline(redis: Any, *tags: str) -> None:
+    if tags:
+        new = [secrets.token_hex(8) for _ in tags]
+        redis.eval(UNTIL_LATER, len(tags), *[f"token:{tag}" for tag in tags], *new)
+
+
+def in_a_transaction(redis: Any, key: str, value: bytes, token_key: str, token: bytes) -> Any:
+    stored = False
+
+    def fill(pipe: Any) -> None:
+        nonlocal stored
+        stored = pipe.get(token_key) == token
+        pipe.multi()
+        if stored:
+            pipe.set(key, value, ex=60)
+
+    redis.transaction(fill, token_key)
+    return stored
+
+
+def trying_again(redis: Any, key: str, value: bytes, token_key: str, token: bytes) -> Any:
+    from redis import WatchError
+
+    pipe = redis.pipeline()
+    while True:
+        try:
+            pipe.watch(token_key)
+            if pipe.get(token_key) != token:
+                pipe.unwatch()
+                return False
+            pipe.multi()
+            pipe.set(key, value, px=60_000)
+            return pipe.execute() == [True]
+        except WatchError:
+            continue
+
+
+def looking_after_it(redis: Any, key: str, value: bytes, token_key: str, token: bytes) -> Any:
+    return watched(redis, key, value, token, ex=60, ok=False) and redis.get(key) == value
+
+
+RIGHT: list[tuple[str, Any]] = [
+    ("09.1", "R1 R2 W1 ~ W2 R3"),
+    ("09.1", "R1 R2 R3 W1 ~ W2"),
+    ("09.2", tokens.invalidate),  # its script asks for TIME, and makes no token of it
+    ("09.2", with_a_script),
+    ("09.2", with_a_deadline),
+    ("09.2", in_lua("ARGV[i] .. time[1]", ASKED)),
+    ("09.2", made(lambda tag: uuid.uuid4().bytes)),
+    ("09.2", made(lambda tag: secrets.token_urlsafe(8))),
+    ("09.2", made(lambda tag: os.urandom(8))),
+    ("09.2", made(lambda tag: f"{time.time()} {secrets.token_hex(8)}")),
+    ("09.2", made(lambda tag: random.SystemRandom().getrandbits(64) + 10**8)),
+    ("09.3", in_a_transaction),
+    ("09.3", trying_again),
+    ("09.3", looking_after_it),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from typing import Any
 
 from labkit.cache.statements import NotCacheable
@@ -106,4 +107,19 @@ WRONG: list[tuple[str, Any, str]] = [
     ("10.3", lambda params: "|".join(f"{k}={params[k]!r}" for k in params), "another text"),
     ("10.3", lambda p: "|".join(f"{k}={p[k]}" for k in sorted(p)), "{'a': 1} and {'a': '1'}"),
     ("10.3", lambda params: sorted(params.items()), "which is no text"),
+    (
+        "10.3",
+        lambda params: pickle.dumps(sorted(params.items())).hex(),
+        "with a text that was built anew have another text",
+    ),
+    (
+        "10.3",
+        lambda p: "&".join(f"{k}={type(v).__name__}:{v}" for k, v in sorted(p.items())),
+        "{'a': 'tea&b=str:cup'} have the same text",
+    ),
+    (
+        "10.3",
+        lambda p: "&".join(f"{k}={type(v).__name__}:{v!r}" for k, v in sorted(p.items())),
+        "have the same text",
+    ),
 ]

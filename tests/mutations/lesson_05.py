@@ -185,6 +185,12 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "redis.call('DEL', KEYS[1])",
     ),
     (
+        "a look and a delete in two pipelines are called right: the exercise",
+        EXERCISES,
+        "        answers = super().execute(raise_on_error)\n        self._client.answered()\n",
+        "        answers = super().execute(raise_on_error)\n",
+    ),
+    (
         "an order that does not end stale: the exercise",
         EXERCISES,
         'solution="W1 R1 R2 W2 R3"',

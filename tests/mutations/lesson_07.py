@@ -95,6 +95,18 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "        if waiting:",
     ),
     (
+        "listening to every session is called right: the exercise",
+        EXERCISES,
+        "        _after_anothers_commit,\n",
+        "",
+    ),
+    (
+        "the context of a caller is called the job's own: the exercise",
+        EXERCISES,
+        "        g.caller = True\n",
+        "",
+    ),
+    (
         "called at the end of a root that was rolled back",
         COMMITS,
         "    session.info.pop(WAITING, None)\n    errors = session.info.pop(ERRORS, []) + _call(",

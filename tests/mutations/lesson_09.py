@@ -7,13 +7,14 @@ TOKENS = "labkit/cache/tokens.py"
 FILL = "labkit/cache/fill.lua"
 MARK = "labkit/cache/mark.lua"
 EXERCISES = "labkit/lessons/lesson_09.py"
+COUNTING = "labkit/lessons/counting.py"
 
 MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a counter in place of random tokens",
         NOTEBOOK,
         r"""evict=[\"token:users\"], **by_tokens)""",
-        r"""evict=[\"version:users\"], **by_counts) if (random := counting) else 0""",
+        r"""evict=[\"version:users\"], **by_counts) if (token_pair := counter_pair) else 0""",
     ),
     (
         "an entry that counts whatever its tokens",
@@ -152,13 +153,13 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a clock is good enough: the exercise",
         EXERCISES,
-        "in_a_worker(work, answer, tick=0)",
-        "in_a_worker(work, answer, tick=1)",
+        "in_a_worker(lambda: _tokens_made(answer, client), answer, tick=0)",
+        "in_a_worker(lambda: _tokens_made(answer, client), answer, tick=1)",
     ),
     (
         "two workers that begin alike are not compared: the exercise",
         EXERCISES,
-        "if twice := tokens & in_a_worker(work, answer, tick=1):",
+        "if twice := tokens & again:",
         "if twice := set[bytes]():",
     ),
     (
@@ -166,5 +167,29 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         EXERCISES,
         '        if "not an integer" not in str(raised):\n            raise\n',
         "        raise\n",
+    ),
+    (
+        "the second worker's server has gone on, not begun anew: the exercise",
+        EXERCISES,
+        "_tokens_made(answer, restarted)",
+        "_tokens_made(answer, client)",
+    ),
+    (
+        "the server's clock goes on: the exercise",
+        COUNTING,
+        'if script is None or "TIME" not in _text(script).upper():',
+        'if script is None or "TIME" in _text(script).upper():',
+    ),
+    (
+        "the token is replaced before one command only: the exercise",
+        EXERCISES,
+        "for moment in range(1, 10):",
+        "for moment in range(3, 4):",
+    ),
+    (
+        "workers begin in the past, so that a deadline has passed: the exercise",
+        "labkit/lessons/worker.py",
+        "BEGAN = 4_102_444_800 * 10**9",
+        "BEGAN = 1_750_000_000 * 10**9",
     ),
 ]

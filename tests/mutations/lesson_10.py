@@ -57,10 +57,10 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a refusal that is counted as a miss",
         NOTEBOOK,
-        r'''"        stats[\"bypass\"] += 1\n",
-    "        return read(statement, params)\n"''',
-        r'''"        stats[\"miss\"] += 1\n",
-    "        return read(statement, params)\n"''',
+        r'''"    except NotCacheable:\n",
+    "        stats[\"bypass\"] += 1\n"''',
+        r'''"    except NotCacheable:\n",
+    "        stats[\"miss\"] += 1\n"''',
     ),
     (
         "a context that does not reach the key",
@@ -372,7 +372,19 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "types are praised and not looked at: the exercise",
         EXERCISES,
-        ', {"a": Id(1)}, {"a": Id(0)}, {"a": Name("1")}]',
-        "]",
+        'alike: list[dict[str, Any]] = [{"a": Id(1)}, {"a": Id(0)}, {"a": Name("1")}]',
+        "alike: list[dict[str, Any]] = []",
+    ),
+    (
+        "a text that forges a separator is not tried: the exercise",
+        EXERCISES,
+        "_examine_texts(answer, [*questions, *_forged(answer)])",
+        "pass",
+    ),
+    (
+        "equal texts are always one object: the exercise",
+        EXERCISES,
+        'anew = "".join(["U", "S"])',
+        'anew = "US"',
     ),
 ]
