@@ -16,6 +16,8 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from labkit.servers import Keeper
 from labkit.servers.redis import find_program
@@ -45,8 +47,8 @@ class OwnServer:
 
     def _answers(self, ready: bool) -> bool:
         try:
-            with self.client() as client:
-                return bool(client.ping())
+            with self.client(retry=Retry(NoBackoff(), 0)) as client:
+                return bool(client.ping()) and ready
         except redis.exceptions.BusyLoadingError:
             return not ready
         except redis.AuthenticationError:
@@ -161,9 +163,7 @@ class Switch:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def client(self) -> redis.Redis:
-        return redis.Redis(
-            "127.0.0.1", self.port, socket_timeout=None, socket_connect_timeout=None
-        )
+        return redis.Redis("127.0.0.1", self.port, socket_timeout=None, socket_connect_timeout=None)
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):

