@@ -38,6 +38,16 @@ Client = Any  # redis.Redis or RedisCluster: they share no type
 class OwnRedis(redis.Redis):
     """A `redis.Redis` whose MGET takes the short way, without the retries and hooks of others."""
 
+    def __init__(self, pool: ConnectionPool, on_sent: Callable[[], object]) -> None:
+        super().__init__(connection_pool=pool)
+        self._on_sent = on_sent
+
+    def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
+        """Read an answer; redis-py calls it when a command was sent."""
+        self._on_sent()
+        parse: Any = super().parse_response
+        return parse(connection, command_name, **options)
+
     def mget(self, *keys: str) -> Any:  # type: ignore[override]
         """Return the values of these keys, None for each that is missing.
 
@@ -49,20 +59,28 @@ class OwnRedis(redis.Redis):
             connection.send_command("MGET", *keys)
             values = connection.read_response()
             if type(values) is not list or len(values) != len(keys):
-                connection.disconnect()
                 raise InvalidResponse(f"no answer to MGET: {values!r:.60}")
             return values
+        except BaseException:  # an answer that comes later must not be taken for the next one's
+            connection.disconnect()
+            raise
         finally:
             self.connection_pool.release(connection)
 
 
-def own_client(client: Client, time_out: float, names: tuple[str, str]) -> Client:
+def own_client(
+    client: Client,
+    time_out: float,
+    names: tuple[str, str],
+    on_sent: Callable[[], object] = lambda: None,
+) -> Client:
     """Return a client to the same servers, with connections and time-outs of its own.
 
     Args:
         client: a `redis.Redis`, also one of a Sentinel, or a `redis.RedisCluster`.
         time_out: how long each wait for a server may last, in seconds. Nothing is tried twice.
         names: the keys of the server's name and of the token that every entry carries.
+        on_sent: called when a command has been sent, before its answer; not by a cluster's client.
     """
     if isinstance(client, redis.RedisCluster):
         return _own_cluster(client, time_out, names)
@@ -77,7 +95,7 @@ def own_client(client: Client, time_out: float, names: tuple[str, str]) -> Clien
         )
     else:
         own = ConnectionPool(pool.connection_class, max_connections=2**31, **settings)
-    return OwnRedis(connection_pool=own)
+    return OwnRedis(own, on_sent)
 
 
 def _settings(settings: dict[str, Any], time_out: float, names: tuple[str, str]) -> dict[str, Any]:

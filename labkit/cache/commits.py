@@ -169,10 +169,17 @@ def _listen_to(dialect: Dialect) -> None:
     own: Any = dialect
     own.labkit_listens = True
 
-    def tell_after(commit: Callable[..., None]) -> Callable[..., None]:
+    def tell_after(
+        commit: Callable[..., None], rollback: Callable[..., None]
+    ) -> Callable[..., None]:
         def commit_and_tell(connection: Any, *args: Any, **options: Any) -> None:
             info = connection.info
-            calls = _announced(info.pop(WAITING, {}))
+            try:
+                calls = _announced(info.pop(WAITING, {}))
+            except BaseException:
+                # SQLAlchemy takes what could not be committed for ended, and would not end it.
+                rollback(connection, *args, **options)
+                raise
             try:
                 commit(connection, *args, **options)
             except BaseException:  # nobody knows whether it was committed
@@ -194,8 +201,8 @@ def _listen_to(dialect: Dialect) -> None:
 
         return roll_back_and_forget
 
-    own.do_commit = tell_after(dialect.do_commit)
-    own.do_commit_twophase = tell_after(dialect.do_commit_twophase)
+    own.do_commit = tell_after(dialect.do_commit, dialect.do_rollback)
+    own.do_commit_twophase = tell_after(dialect.do_commit_twophase, dialect.do_rollback_twophase)
     own.do_rollback = forget_at(dialect.do_rollback)
     own.do_rollback_twophase = forget_at(dialect.do_rollback_twophase)
 

@@ -15,15 +15,18 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import redis
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from labkit.cache import tokens
 from labkit.cache.breaker import Breaker
 from labkit.cache.client import Client, own_client, recognise
+from labkit.cache.loading import settle
 from labkit.cache.settings import Settings, SettingsError
 from labkit.cache.writes import EVERYTHING
 
@@ -61,6 +64,8 @@ class Server:
     def begin(self) -> None:
         """Begin anew, as a child of a fork does: the parent delivers what is owed."""
         self._lock = threading.Lock()
+        self._connecting = threading.Lock()
+        self._sent = threading.Event()
         self._breaker = Breaker(self._settings.pause_ms / 1000)
         self._client: Client = None
         self._standby: Client = None
@@ -123,24 +128,42 @@ class Server:
                 )
 
     def _fail(self, error: Exception) -> None:
-        if not _is_out_of_memory(error):  # it still reads, and forgets
+        if not isinstance(error, OutOfMemoryError):  # it still reads, and forgets
             self._breaker.failed()
             self._client = None
         self._on_error(error)
 
     def _connect(self) -> Client:
-        with self._lock:
+        time_out = self._settings.timeout_ms / 1000
+        if not self._connecting.acquire(timeout=time_out):  # not one wait after the other
+            raise TimeoutError("another thread is still connecting")
+        try:
             if self._client is None:
-                client = own_client(self._given, self._settings.timeout_ms / 1000, self._names)
+                client = own_client(self._given, time_out, self._names)
                 recognise(_asking(client, self._names[0]), self._names)
                 if self._standby is None:
-                    self._standby = own_client(self._given, PATIENCE, self._names)
-                    self._standby.get(self._names[0])  # opens its connection
+                    self._standby = self._opened_standby(time_out)
                 self._client = client
             return self._client
+        finally:
+            self._connecting.release()
+
+    def _opened_standby(self, time_out: float) -> Client:
+        """Return a client that is patient, and has its connection: opened without patience."""
+        standby, opening = self._new_standby(), Future[Any]()
+        open_it = partial(settle, opening, partial(standby.get, self._names[0]))
+        threading.Thread(target=open_it, name="querycache-standby", daemon=True).start()
+        opening.result(time_out)
+        return standby
+
+    def _new_standby(self) -> Client:
+        return own_client(self._given, PATIENCE, self._names, on_sent=self._sent.set)
 
     def owe(self, qualified: tuple[str, ...], writer: str = "") -> None:
         """Have an invalidation sent as soon as Redis takes it.
+
+        If it can be sent on the connection that stands by, it has been when this returns: a server
+        that is frozen runs it before anything that a reader sends from now on.
 
         Args:
             qualified: tags, with their namespace.
@@ -152,7 +175,11 @@ class Server:
                 self._deliverer = threading.Thread(
                     target=self._deliver, name="querycache-deliverer", daemon=True
                 )
+                self._sent.clear()
                 self._deliverer.start()
+            elif self._sent.is_set():
+                return
+        self._sent.wait(self._settings.timeout_ms / 1000)
 
     def _deliver(self) -> None:
         while True:
@@ -162,16 +189,17 @@ class Server:
                     self._deliverer = None
                     return
             try:
-                standby = self._standby or own_client(self._given, PATIENCE, self._names)
-                self._standby = standby
+                standby = self._standby = self._standby or self._new_standby()
                 tokens.invalidate(standby, self._everything)
                 for qualified, writer in batch:
                     if writer:  # take it out of the markers
                         tokens.invalidate(standby, *qualified, writer=writer)
             except Exception as error:
+                self._sent.set()  # nobody needs to wait for it
                 self._on_error(error)
                 time.sleep(min(0.1, self._settings.pause_ms / 1000))
             else:
+                self._sent.set()
                 self._breaker.succeeded()
                 with self._lock:
                     del self._owed[: len(batch)]
@@ -223,7 +251,3 @@ def client_of(url: str | None) -> redis.Redis:
         return redis.Redis.from_url(url)
     except (ValueError, TypeError, AttributeError) as error:
         raise SettingsError(f"QUERY_CACHE_URL is no URL of a Redis: {error}") from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return "OOM" in str(error)
