@@ -34,13 +34,13 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "pickled arguments",
         KEYS,
-        "        question = encode((namespace, version, name, arguments, *decorators))\n",
+        "        question = encode((namespace, version, name, arguments, *decorators, *beside))\n",
         "        question = __import__('pickle').dumps((namespace, version, name, arguments))\n",
     ),
     (
         "repr of the arguments",
         KEYS,
-        "        question = encode((namespace, version, name, arguments, *decorators))\n",
+        "        question = encode((namespace, version, name, arguments, *decorators, *beside))\n",
         "        question = repr((namespace, version, name, arguments)).encode()\n",
     ),
     (
@@ -166,8 +166,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "the namespace and the version are for show only",
         KEYS,
-        "encode((namespace, version, name, arguments, *decorators))",
-        "encode((name, arguments, *decorators))",
+        "encode((namespace, version, name, arguments, *decorators, *beside))",
+        "encode((name, arguments, *decorators, *beside))",
     ),
     (
         "a namespace with a delimiter",

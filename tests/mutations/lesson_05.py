@@ -4,6 +4,8 @@ from __future__ import annotations
 
 NOTEBOOK = "notebooks/05_races.ipynb"
 LOADING = "labkit/cache/loading.py"
+LEASE = "labkit/concurrency/lease.py"
+TOKENS = "labkit/cache/tokens.py"
 CROWD = "labkit/concurrency/stampede.py"
 EXERCISES = "labkit/lessons/lesson_05.py"
 
@@ -132,43 +134,43 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     ),
     (
         "everybody gets the lease: labkit",
-        LOADING,
+        LEASE,
         "client.set(name, ours, nx=True, px=lease_ms)",
         "client.set(name, ours, px=lease_ms)",
     ),
     (
         "a lease without a TTL: labkit",
-        LOADING,
+        LEASE,
         "client.set(name, ours, nx=True, px=lease_ms)",
         "client.set(name, ours, nx=True)",
     ),
     (
         "a holder that deletes the lease of another: labkit",
-        LOADING,
+        TOKENS,
         "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end",
         "redis.call('DEL', KEYS[1])",
     ),
     (
         "a failed load that keeps its lease: labkit",
-        LOADING,
+        LEASE,
         "    finally:\n        if taken:",
         "    except ZeroDivisionError:\n        raise\n    else:\n        if taken:",
     ),
     (
         "a holder that does not look again: labkit",
-        LOADING,
+        LEASE,
         "            found = lookup(client, key, *tags)  # stored since our last look?\n",
         "            if not is_ours:\n                found = lookup(client, key, *tags)\n",
     ),
     (
         "a holder that stores whatever was written meanwhile: labkit",
-        LOADING,
+        LEASE,
         "fill(client, key, value, ttl, found, *tags)",
         "fill(client, key, value, ttl, lookup(client, key, *tags), *tags)",
     ),
     (
         "callers that wait for a lease while nobody can fill: labkit",
-        LOADING,
+        LEASE,
         "(is_ours or found.busy)",
         "is_ours",
     ),

@@ -6,6 +6,7 @@ NOTEBOOK = "notebooks/09_versioned_invalidation.ipynb"
 TOKENS = "labkit/cache/tokens.py"
 FILL = "labkit/cache/fill.lua"
 MARK = "labkit/cache/mark.lua"
+TAKE = "labkit/cache/take.lua"
 EXERCISES = "labkit/lessons/lesson_09.py"
 COUNTING = "labkit/lessons/counting.py"
 
@@ -33,8 +34,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "an entry that counts whatever its tokens: labkit",
         TOKENS,
-        "counts = entry is not None and entry.startswith(stamp)",
-        "counts = entry is not None",
+        "if entry is None or not entry.startswith(stamp):",
+        "if entry is None:",
     ),
     (
         "a fill that compares the first token only: Lua",
@@ -57,32 +58,38 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "one marker for all writers, which the first to end takes away: Lua",
         MARK,
-        "if name ~= ARGV[1] and tonumber(deadline) > now then",
+        "if name ~= ARGV[1] and left > 0 and left <= 3600000 then",
         "if false then",
     ),
     (
         "a marker that no writer can end: Lua",
         MARK,
-        "if name ~= ARGV[1] and tonumber(deadline) > now then",
-        "if tonumber(deadline) > now then",
+        "if name ~= ARGV[1] and left > 0 and left <= 3600000 then",
+        "if left > 0 and left <= 3600000 then",
     ),
     (
         "a crashed writer that counts after its deadline, while others write: Lua",
         MARK,
-        "if name ~= ARGV[1] and tonumber(deadline) > now then",
+        "if name ~= ARGV[1] and left > 0 and left <= 3600000 then",
         "if name ~= ARGV[1] then",
     ),
     (
         "a crashed writer whose marker stays for ever: Lua",
-        MARK,
-        "redis.call('SET', KEYS[i], marker, 'PXAT', last)",
-        "redis.call('SET', KEYS[i], marker)",
+        TAKE,
+        "if tonumber(deadline) > now and tonumber(deadline) <= now + 3600000 then -- as in mark.lua",
+        "if true then",
     ),
     (
-        "a marker that ends with the first of its deadlines: Lua",
+        "a marker that is over once one of its writers is: Lua",
+        TAKE,
+        "            return false\n        end\n    end\n    return true",
+        "            return false\n        else return true\n        end\n    end\n    return true",
+    ),
+    (
+        "a marker that a server could evict: Lua",
         MARK,
-        "last = math.max(last, deadline)",
-        "last = deadline",
+        "redis.call('SET', KEYS[i], marker == '' and ARGV[i + 2] or marker)",
+        "redis.call('SET', KEYS[i], marker == '' and ARGV[i + 2] or marker, 'EX', 3600)",
     ),
     (
         "a reader that takes a marker for a token: labkit",
@@ -121,16 +128,16 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         r"""for prefix in (\"\", \"shop:\")}""",
     ),
     (
-        "a reader that replaces the tokens of others: labkit",
-        TOKENS,
-        "client.set(name, new_token(), nx=True)",
-        "client.set(name, new_token())",
+        "a reader that replaces the tokens of others: Lua",
+        TAKE,
+        "if token == '' or (marked and is_over(token)) or (not marked and #token > 1024) then -- foreign",
+        "if true then",
     ),
     (
         "a fill without what it was looked up with: labkit",
         TOKENS,
-        "1000 * ttl, *found.tokens]",
-        "1000 * ttl, *client.mget(keys[1:])]",
+        "    read = list(found.tokens)\n",
+        "    read = list(client.mget(keys[1:]))\n",
     ),
     (
         "a token that is used again: labkit",

@@ -348,7 +348,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "the commit of two phases unnoticed: labkit",
         COMMITS,
-        "    own.do_commit_twophase = tell_after(dialect.do_commit_twophase)\n",
+        "    own.do_commit_twophase = tell_after(dialect.do_commit_twophase, dialect.do_rollback_twophase)\n",
         "",
     ),
     (
