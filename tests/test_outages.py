@@ -24,7 +24,7 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 
 from labkit.cache import signals, tokens
 from labkit.cache.query_cache import InvalidationFailed, QueryCache
-from labkit.cache.server import Server
+from labkit.cache.server import Server, Unavailable
 from labkit.servers import Keeper, choose_redis
 from tests.helpers import end, start_python, wait_until
 from tests.outages import FakeServer, OwnServer, Switch, ended
@@ -168,6 +168,21 @@ def server(keeper: Keeper) -> Iterator[OwnServer]:
     own = OwnServer(KIND, keeper).start()
     with ended(own):
         yield own
+
+
+@pytest.fixture(scope="module")
+def _one_server(keeper: Keeper) -> Iterator[OwnServer]:
+    own = OwnServer(KIND, keeper).start()
+    with ended(own):
+        yield own
+
+
+@pytest.fixture
+def shared(_one_server: OwnServer) -> OwnServer:
+    """Give a server for tests that leave it alive, empty again."""
+    with _one_server.client() as client:
+        client.flushall()
+    return _one_server
 
 
 @pytest.fixture(scope="module")
@@ -442,10 +457,19 @@ def test_without_marks_a_failed_invalidation_is_raised_after_the_commit(open_app
         app.session.execute(select(USERS))  # it can be used
 
 
-def test_an_ok_that_is_no_answer_does_not_deliver_an_invalidation(open_app, clock):
+@pytest.mark.parametrize("what", ["a write", "forget"])
+def test_an_ok_that_is_no_answer_does_not_deliver_an_invalidation(open_app, clock, what):
     with fake(mostly(b"+OK\r\n")) as client:
         app = open_app(client)
-        app.write("new")
+
+        @app.cache.query(ttl=60, name="answer")  # type: ignore[untyped-decorator]
+        def answer() -> int:
+            return 1
+
+        if what == "forget":
+            app.cache.forget(answer)
+        else:
+            app.write("new")
 
         assert app.stats.owed == 1
 
@@ -535,6 +559,56 @@ def test_threads_do_not_wait_in_line_for_a_server_that_freezes(server, open_app,
 
     assert len(took) == threads
     assert max(took) < SOON
+
+
+def test_threads_do_not_connect_one_after_the_other(server, open_app):
+    app = open_app(server.client())
+    own, count = app.cache._opened(), 12
+    took: list[float] = []
+    barrier = threading.Barrier(count)
+    server.freeze()
+    own._client = None  # as after an error
+
+    def look() -> None:
+        barrier.wait(10)
+        begun = time.monotonic()
+        with pytest.raises(Unavailable):
+            own.ask(tokens.look, "entry", *ENTRY_TAGS)
+        took.append(time.monotonic() - begun)
+
+    running = [threading.Thread(target=look) for _ in range(count)]
+    for each in running:
+        each.start()
+    for each in running:
+        each.join(30)
+
+    assert len(took) == count
+    assert max(took) < SOON
+
+
+def test_an_answer_that_comes_late_is_not_taken_for_the_next_ones(server, open_app, monkeypatch):
+    app = open_app(server.client())
+    own: Any = app.cache._opened()._client
+    with server.client() as client:
+        client.mset({"first": "1", "second": "2"})
+    connection = redis.connection.AbstractConnection
+    send: Any = connection.send_command
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    def send_and_thaw(*args: Any, **options: Any) -> None:
+        send(*args, **options)
+        server.thaw()
+
+    server.freeze()
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "read_response", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            own.mget("first")
+    monkeypatch.setattr(connection, "send_command", send_and_thaw)
+
+    assert own.mget("second") == [b"2"]
 
 
 def test_a_freeze_after_the_look_costs_one_time_out(server, open_app, clock, tries):
@@ -755,10 +829,10 @@ KEYS = {
 
 @pytest.mark.parametrize("where", KEYS)
 @pytest.mark.parametrize("what", FOREIGN)
-def test_foreign_bytes_cost_a_miss_and_are_replaced(server, open_app, what, where):
-    app = open_app(server.client(), lease_ms=5_000)
+def test_foreign_bytes_cost_a_miss_and_are_replaced(shared, open_app, what, where):
+    app = open_app(shared.client(), lease_ms=5_000)
     assert app.hits()
-    with server.client() as client:
+    with shared.client() as client:
         entry = key_of_entry(client)
         if where == "its lease":
             client.delete(entry)
@@ -774,15 +848,15 @@ def test_foreign_bytes_cost_a_miss_and_are_replaced(server, open_app, what, wher
     assert [app.read(), app.read()] == ["new", "new"]
     assert app.hits()
     assert (app.stats.owed, app.stats.bypasses, app.stats.errors) == (0, {}, {})
-    opened = open_app(server.client())  # and another process is not disturbed either
+    opened = open_app(shared.client())  # and another process is not disturbed either
     assert opened.hits()
 
 
 @pytest.mark.parametrize("what", FOREIGN)
-def test_foreign_bytes_in_a_token_do_not_stop_an_invalidation(server, open_app, what):
-    app = open_app(server.client(), failed_invalidation="raise")
+def test_foreign_bytes_in_a_token_do_not_stop_an_invalidation(shared, open_app, what):
+    app = open_app(shared.client(), failed_invalidation="raise")
     app.read()
-    with server.client() as client:
+    with shared.client() as client:
         client.delete("token:shop:users")
         FOREIGN[what](client, "token:shop:users")
 
@@ -794,10 +868,10 @@ def test_foreign_bytes_in_a_token_do_not_stop_an_invalidation(server, open_app, 
 
 @pytest.mark.parametrize("where", ["its lease", "the table's token", "the token of everything"])
 @pytest.mark.parametrize("what", FOREIGN)
-def test_foreign_bytes_that_come_while_it_loads_cost_a_fill(server, open_app, what, where):
-    app = open_app(server.client())
+def test_foreign_bytes_that_come_while_it_loads_cost_a_fill(shared, open_app, what, where):
+    app = open_app(shared.client())
     calls: list[int] = []
-    with server.client() as client:
+    with shared.client() as client:
 
         @app.cache.query(ttl=60, tags=["users"], by_table=False, name="answer")  # type: ignore[untyped-decorator]
         def answer() -> int:
@@ -832,10 +906,10 @@ VALUES: dict[str, Callable[[Path], bytes]] = {
 
 
 @pytest.mark.parametrize("what", VALUES)
-def test_a_value_that_cannot_be_read_costs_a_miss(server, open_app, tmp_path, what):
-    app = open_app(server.client())
+def test_a_value_that_cannot_be_read_costs_a_miss(shared, open_app, tmp_path, what):
+    app = open_app(shared.client())
     assert app.hits()
-    with server.client() as client:
+    with shared.client() as client:
         client.set(key_of_entry(client), stamp(client) + VALUES[what](tmp_path / "made"))
     hits = app.stats.hits
 
@@ -847,11 +921,11 @@ def test_a_value_that_cannot_be_read_costs_a_miss(server, open_app, tmp_path, wh
 
 @pytest.mark.parametrize("what", VALUES)
 def test_a_value_that_comes_after_the_look_and_cannot_be_read_costs_a_miss(
-    server, open_app, tmp_path, what
+    shared, open_app, tmp_path, what
 ):
-    app = open_app(server.client())
+    app = open_app(shared.client())
     app.read()
-    with server.client() as client:
+    with shared.client() as client:
         entry = key_of_entry(client)
         client.delete(entry)
 
@@ -868,10 +942,10 @@ def test_a_value_that_comes_after_the_look_and_cannot_be_read_costs_a_miss(
 
 
 @pytest.mark.parametrize("length", range(0, 35, 3))
-def test_a_truncated_stamp_is_a_miss(server, open_app, length):
-    app = open_app(server.client())
+def test_a_truncated_stamp_is_a_miss(shared, open_app, length):
+    app = open_app(shared.client())
     assert app.hits()
-    with server.client() as client:
+    with shared.client() as client:
         client.set(key_of_entry(client), stamp(client)[:length])
     hits = app.stats.hits
 
@@ -985,7 +1059,7 @@ def pair(keeper: Keeper) -> Iterator[tuple[OwnServer, OwnServer]]:
         port = probe.getsockname()[1]
     with ended(master, replica):
         master.start(f"port {port}", "bind 127.0.0.1", "repl-diskless-sync-delay 0")
-        replica.start(f"replicaof 127.0.0.1 {port}")
+        replica.start(f"replicaof 127.0.0.1 {port}", "repl-diskless-sync-delay 0")
         with replica.client() as client:
             assert wait_until(lambda: client.info("replication")["master_link_status"] == "up", 10)
         yield master, replica
