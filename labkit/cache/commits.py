@@ -15,6 +15,10 @@ What a watcher of writes cannot know, and what their owner must invalidate by ha
   table's definition, as far as rows of other tables go with those that are replaced;
 - what stands behind the table's name: a view's tables, a partition, a table that inherits;
 - a prepared transaction that another connection commits (`commit_prepared`);
+- AUTOCOMMIT, if the dialect cannot say that it is on (pymssql's, without an own
+  `detect_autocommit_setting`): each statement counts as one of an open transaction. Its tables are
+  named at the `commit()`, and what still waits at a `rollback()` or a close is forgotten, though it
+  was written for good;
 - a process that dies after its COMMIT and before it has told anybody: the TTL is what is left.
 
 Several processes and threads may watch at once: what waits belongs to one connection. Engines of
@@ -234,7 +238,8 @@ def _tell(info: dict[Any, Any], calls: Calls) -> None:
 def _own(session: Session, _: SessionTransaction, connection: Connection) -> None:
     root = session.get_transaction()
     assert root is not None
-    connection.info[OWNER] = weakref.ref(root)
+    if isinstance(connection, Connection):  # and not what an application's tests put in its place
+        connection.info[OWNER] = weakref.ref(root)
 
 
 @event.listens_for(Session, "after_commit")
