@@ -24,7 +24,7 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 
 from labkit.cache import signals, tokens
 from labkit.cache.query_cache import InvalidationFailed, QueryCache
-from labkit.cache.server import Server
+from labkit.cache.server import Server, Unavailable
 from labkit.servers import Keeper, choose_redis
 from tests.helpers import end, start_python, wait_until
 from tests.outages import FakeServer, OwnServer, Switch, ended
@@ -36,6 +36,7 @@ if KIND not in ("server", "wheel"):
 TIMEOUT = 0.25  # seconds: the default
 SOON = 5 * TIMEOUT  # far more than one time-out, on a machine that is busy
 PAUSE = 1.0  # seconds: the default
+SLOW: Any = {"timeout_ms": 10_000}  # where a time-out is not the subject, a busy machine makes none
 SILENT = "Redis does not answer"
 OWED = "an invalidation is owed"
 USERS = Table("users", MetaData(), Column("id", Integer, primary_key=True), Column("name", String))
@@ -168,6 +169,21 @@ def server(keeper: Keeper) -> Iterator[OwnServer]:
     own = OwnServer(KIND, keeper).start()
     with ended(own):
         yield own
+
+
+@pytest.fixture(scope="module")
+def _one_server(keeper: Keeper) -> Iterator[OwnServer]:
+    own = OwnServer(KIND, keeper).start()
+    with ended(own):
+        yield own
+
+
+@pytest.fixture
+def shared(_one_server: OwnServer) -> OwnServer:
+    """Give a server for tests that leave it alive, empty again."""
+    with _one_server.client() as client:
+        client.flushall()
+    return _one_server
 
 
 @pytest.fixture(scope="module")
@@ -405,6 +421,19 @@ def test_a_write_that_cannot_be_marked_is_not_committed_if_it_has_to_raise(bad, 
     assert (app.truth(), app.read()) == ("old", "old")
 
 
+def test_a_statement_that_would_commit_by_itself_is_not_sent_if_it_has_to_raise(open_app, clock):
+    with closed_port() as client:
+        app = open_app(client, failed_invalidation="raise")
+        by_itself = app.engine.execution_options(isolation_level="AUTOCOMMIT")
+        connection = by_itself.connect()
+        with pytest.raises(InvalidationFailed, match="Nothing was committed"):
+            connection.execute(update(USERS).values(name="new"))
+        connection.close()
+
+        assert (app.truth(), app.read()) == ("old", "old")
+        assert (app.stats.owed, app.owes()) == (0, False)
+
+
 @pytest.mark.parametrize("what", ["invalidate", "forget"])
 @pytest.mark.parametrize("how", ["queue", "raise"])
 def test_a_call_that_redis_does_not_take_is_owed_or_raised(open_app, clock, what, how):
@@ -442,10 +471,19 @@ def test_without_marks_a_failed_invalidation_is_raised_after_the_commit(open_app
         app.session.execute(select(USERS))  # it can be used
 
 
-def test_an_ok_that_is_no_answer_does_not_deliver_an_invalidation(open_app, clock):
+@pytest.mark.parametrize("what", ["a write", "forget"])
+def test_an_ok_that_is_no_answer_does_not_deliver_an_invalidation(open_app, clock, what):
     with fake(mostly(b"+OK\r\n")) as client:
         app = open_app(client)
-        app.write("new")
+
+        @app.cache.query(ttl=60, name="answer")  # type: ignore[untyped-decorator]
+        def answer() -> int:
+            return 1
+
+        if what == "forget":
+            app.cache.forget(answer)
+        else:
+            app.write("new")
 
         assert app.stats.owed == 1
 
@@ -537,6 +575,56 @@ def test_threads_do_not_wait_in_line_for_a_server_that_freezes(server, open_app,
     assert max(took) < SOON
 
 
+def test_threads_do_not_connect_one_after_the_other(server, open_app):
+    app = open_app(server.client())
+    own, count = app.cache._opened(), 12
+    took: list[float] = []
+    barrier = threading.Barrier(count)
+    server.freeze()
+    own._client = None  # as after an error
+
+    def look() -> None:
+        barrier.wait(10)
+        begun = time.monotonic()
+        with pytest.raises(Unavailable):
+            own.ask(tokens.look, "entry", *ENTRY_TAGS)
+        took.append(time.monotonic() - begun)
+
+    running = [threading.Thread(target=look) for _ in range(count)]
+    for each in running:
+        each.start()
+    for each in running:
+        each.join(30)
+
+    assert len(took) == count
+    assert max(took) < SOON
+
+
+def test_an_answer_that_comes_late_is_not_taken_for_the_next_ones(server, open_app, monkeypatch):
+    app = open_app(server.client())
+    own: Any = app.cache._opened()._client
+    with server.client() as client:
+        client.mset({"first": "1", "second": "2"})
+    connection = redis.connection.AbstractConnection
+    send: Any = connection.send_command
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    def send_and_thaw(*args: Any, **options: Any) -> None:
+        send(*args, **options)
+        server.thaw()
+
+    server.freeze()
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "read_response", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            own.mget("first")
+    monkeypatch.setattr(connection, "send_command", send_and_thaw)
+
+    assert own.mget("second") == [b"2"]
+
+
 def test_a_freeze_after_the_look_costs_one_time_out(server, open_app, clock, tries):
     app = open_app(server.client())
     signals.miss.connect(lambda *_, **__: server.freeze(), sender=app.cache, weak=False)
@@ -552,7 +640,7 @@ def test_a_freeze_after_the_look_costs_one_time_out(server, open_app, clock, tri
 
 
 def test_after_a_restart_the_cache_is_used_again(server, open_app, clock):
-    app = open_app(server.client())
+    app = open_app(server.client(), **SLOW)
     assert app.hits()
     server.kill()
     assert app.read() == "old"
@@ -639,6 +727,24 @@ def test_a_replica_that_is_promoted_is_used(keeper, open_app, clock):
         assert app.read() == "new"
 
 
+def test_while_redis_reads_but_refuses_writes_the_writer_uses_no_entry(server, open_app, clock):
+    app = open_app(server.client(), **SLOW)
+    assert app.hits()
+    with server.client() as client:
+        client.config_set("min-replicas-to-write", 1)
+        app.write("new")
+        assert app.stats.owed == 1
+        for _ in range(3):
+            clock.now += PAUSE
+            assert app.read() == "new"  # though the old entry is there, and can be read
+        assert app.stats.bypasses[OWED] == 3
+
+        client.config_set("min-replicas-to-write", 0)
+        assert wait_until(lambda: not app.owes())
+    assert app.hits()
+    assert app.read() == "new"
+
+
 # Memory that is full.
 
 
@@ -657,7 +763,7 @@ def full(server: OwnServer) -> Callable[[], None]:
 @pytest.mark.parametrize("how", ["queue", "raise"])
 @pytest.mark.parametrize("mark_writes", [True, False])
 def test_an_invalidation_works_while_memory_is_full(server, open_app, full, how, mark_writes):
-    app = open_app(server.client(), failed_invalidation=how, mark_writes=mark_writes)
+    app = open_app(server.client(), failed_invalidation=how, mark_writes=mark_writes, **SLOW)
     assert app.hits()
     with server.client() as client:
         full()
@@ -677,7 +783,7 @@ def test_an_invalidation_works_while_memory_is_full(server, open_app, full, how,
 
 
 def test_forgetting_works_while_memory_is_full(server, open_app, full):
-    app, calls = open_app(server.client()), []
+    app, calls = open_app(server.client(), **SLOW), []
 
     @app.cache.query(ttl=60, name="answer")  # type: ignore[untyped-decorator]
     def answer() -> int:
@@ -692,13 +798,13 @@ def test_forgetting_works_while_memory_is_full(server, open_app, full):
 
 
 def test_a_new_connection_recognises_the_server_while_memory_is_full(server, open_app, full):
-    app = open_app(server.client())
+    app = open_app(server.client(), **SLOW)
     assert app.hits()
     with server.client() as client:
         client.set("shop:server", "another one")
         full()
         before = client.get("token:shop:*")
-        open_app(server.client())
+        open_app(server.client(), **SLOW)
 
         assert client.get("token:shop:*") != before
 
@@ -755,10 +861,10 @@ KEYS = {
 
 @pytest.mark.parametrize("where", KEYS)
 @pytest.mark.parametrize("what", FOREIGN)
-def test_foreign_bytes_cost_a_miss_and_are_replaced(server, open_app, what, where):
-    app = open_app(server.client(), lease_ms=5_000)
+def test_foreign_bytes_cost_a_miss_and_are_replaced(shared, open_app, what, where):
+    app = open_app(shared.client(), lease_ms=20_000, **SLOW)
     assert app.hits()
-    with server.client() as client:
+    with shared.client() as client:
         entry = key_of_entry(client)
         if where == "its lease":
             client.delete(entry)
@@ -768,21 +874,21 @@ def test_foreign_bytes_cost_a_miss_and_are_replaced(server, open_app, what, wher
 
     name, took = timed(app.read)
 
-    assert (name, took < 4.0) == ("old", True)  # nobody has waited for the lease
+    assert (name, took < 10) == ("old", True)  # nobody has waited for the lease
     assert app.hits()
     app.write("new")
     assert [app.read(), app.read()] == ["new", "new"]
     assert app.hits()
     assert (app.stats.owed, app.stats.bypasses, app.stats.errors) == (0, {}, {})
-    opened = open_app(server.client())  # and another process is not disturbed either
+    opened = open_app(shared.client(), **SLOW)  # and another process is not disturbed either
     assert opened.hits()
 
 
 @pytest.mark.parametrize("what", FOREIGN)
-def test_foreign_bytes_in_a_token_do_not_stop_an_invalidation(server, open_app, what):
-    app = open_app(server.client(), failed_invalidation="raise")
+def test_foreign_bytes_in_a_token_do_not_stop_an_invalidation(shared, open_app, what):
+    app = open_app(shared.client(), failed_invalidation="raise", **SLOW)
     app.read()
-    with server.client() as client:
+    with shared.client() as client:
         client.delete("token:shop:users")
         FOREIGN[what](client, "token:shop:users")
 
@@ -794,10 +900,10 @@ def test_foreign_bytes_in_a_token_do_not_stop_an_invalidation(server, open_app, 
 
 @pytest.mark.parametrize("where", ["its lease", "the table's token", "the token of everything"])
 @pytest.mark.parametrize("what", FOREIGN)
-def test_foreign_bytes_that_come_while_it_loads_cost_a_fill(server, open_app, what, where):
-    app = open_app(server.client())
+def test_foreign_bytes_that_come_while_it_loads_cost_a_fill(shared, open_app, what, where):
+    app = open_app(shared.client(), **SLOW)
     calls: list[int] = []
-    with server.client() as client:
+    with shared.client() as client:
 
         @app.cache.query(ttl=60, tags=["users"], by_table=False, name="answer")  # type: ignore[untyped-decorator]
         def answer() -> int:
@@ -832,10 +938,10 @@ VALUES: dict[str, Callable[[Path], bytes]] = {
 
 
 @pytest.mark.parametrize("what", VALUES)
-def test_a_value_that_cannot_be_read_costs_a_miss(server, open_app, tmp_path, what):
-    app = open_app(server.client())
+def test_a_value_that_cannot_be_read_costs_a_miss(shared, open_app, tmp_path, what):
+    app = open_app(shared.client(), **SLOW)
     assert app.hits()
-    with server.client() as client:
+    with shared.client() as client:
         client.set(key_of_entry(client), stamp(client) + VALUES[what](tmp_path / "made"))
     hits = app.stats.hits
 
@@ -847,11 +953,11 @@ def test_a_value_that_cannot_be_read_costs_a_miss(server, open_app, tmp_path, wh
 
 @pytest.mark.parametrize("what", VALUES)
 def test_a_value_that_comes_after_the_look_and_cannot_be_read_costs_a_miss(
-    server, open_app, tmp_path, what
+    shared, open_app, tmp_path, what
 ):
-    app = open_app(server.client())
+    app = open_app(shared.client(), **SLOW)
     app.read()
-    with server.client() as client:
+    with shared.client() as client:
         entry = key_of_entry(client)
         client.delete(entry)
 
@@ -868,10 +974,10 @@ def test_a_value_that_comes_after_the_look_and_cannot_be_read_costs_a_miss(
 
 
 @pytest.mark.parametrize("length", range(0, 35, 3))
-def test_a_truncated_stamp_is_a_miss(server, open_app, length):
-    app = open_app(server.client())
+def test_a_truncated_stamp_is_a_miss(shared, open_app, length):
+    app = open_app(shared.client(), **SLOW)
     assert app.hits()
-    with server.client() as client:
+    with shared.client() as client:
         client.set(key_of_entry(client), stamp(client)[:length])
     hits = app.stats.hits
 
@@ -883,7 +989,10 @@ def test_a_truncated_stamp_is_a_miss(server, open_app, length):
 
 
 def test_after_a_restart_from_an_old_file_nobody_is_served_what_was(server, open_app, other):
-    app, reader = open_app(server.client(), pause_ms=10), other(server.client(), pause_ms=10)
+    app, reader = (
+        open_app(server.client(), pause_ms=10, **SLOW),
+        other(server.client(), pause_ms=10, **SLOW),
+    )
     assert app.hits()
     assert reader("hits")
     with server.client() as client:
@@ -905,7 +1014,7 @@ def test_after_a_restart_from_an_old_file_nobody_is_served_what_was(server, open
 
 
 def test_after_a_restart_from_an_old_file_the_writer_is_not_served_what_was(server, open_app):
-    app = open_app(server.client(), pause_ms=10)
+    app = open_app(server.client(), pause_ms=10, **SLOW)
     assert app.hits()
     with server.client() as client:
         client.save()
@@ -920,7 +1029,10 @@ def test_after_a_restart_from_an_old_file_the_writer_is_not_served_what_was(serv
 
 
 def test_a_write_during_the_outage_counts_after_a_restart_from_an_old_file(server, open_app, other):
-    app, reader = open_app(server.client(), pause_ms=10), other(server.client(), pause_ms=10)
+    app, reader = (
+        open_app(server.client(), pause_ms=10, **SLOW),
+        other(server.client(), pause_ms=10, **SLOW),
+    )
     assert app.hits()
     assert reader("hits")
     with server.client() as client:
@@ -944,7 +1056,7 @@ def test_what_was_written_while_it_was_frozen_is_read_at_once_after_it(
     server, open_app, other, mark_writes, before
 ):
     settings = {"mark_writes": mark_writes, "timeout_ms": 50, "pause_ms": 3_600_000}
-    app, reader = open_app(server.client(), **settings), other(server.client())
+    app, reader = open_app(server.client(), **settings), other(server.client(), **SLOW)
     for number in range(20):
         assert wait_until(lambda: reader("hits"))
         server.freeze()
@@ -961,8 +1073,10 @@ def test_what_was_written_while_it_was_frozen_is_read_at_once_after_it(
 def test_what_is_owed_was_sent_before_the_write_returns(server, open_app, other, monkeypatch):
     """Else a server that is thawed at this moment would serve a reader first."""
     settings = {"mark_writes": False, "timeout_ms": 1_000, "pause_ms": 3_600_000}
-    app, reader = open_app(server.client(), **settings), other(server.client())
+    app, reader = open_app(server.client(), **settings), other(server.client(), **SLOW)
     assert reader("hits")
+    with server.client() as client:
+        before = client.info("stats")["total_connections_received"]
     server.freeze()
     app.read()  # opens the breaker: the write sends nothing by itself
     deliver = Server._deliver
@@ -976,6 +1090,9 @@ def test_what_is_owed_was_sent_before_the_write_returns(server, open_app, other,
     server.thaw()
 
     assert reader("read") == "new"
+    assert wait_until(lambda: not app.owes())
+    with server.client() as client:  # on a connection that was open: a new one would greet first
+        assert client.info("stats")["total_connections_received"] == before + 1
 
 
 @pytest.fixture
@@ -985,7 +1102,7 @@ def pair(keeper: Keeper) -> Iterator[tuple[OwnServer, OwnServer]]:
         port = probe.getsockname()[1]
     with ended(master, replica):
         master.start(f"port {port}", "bind 127.0.0.1", "repl-diskless-sync-delay 0")
-        replica.start(f"replicaof 127.0.0.1 {port}")
+        replica.start(f"replicaof 127.0.0.1 {port}", "repl-diskless-sync-delay 0")
         with replica.client() as client:
             assert wait_until(lambda: client.info("replication")["master_link_status"] == "up", 10)
         yield master, replica
@@ -998,8 +1115,8 @@ def test_a_replica_that_lags_behind_serves_nothing_stale_when_it_is_promoted(
     master, replica = pair
     switch = Switch(master.path)
     with ended(switch), master.client() as ours, replica.client() as theirs:
-        app = open_app(switch.client(), pause_ms=10)
-        reader = other(switch.client(), pause_ms=10)
+        app = open_app(switch.client(), pause_ms=10, **SLOW)
+        reader = other(switch.client(), pause_ms=10, **SLOW)
         assert app.hits()
         assert reader("hits")
         assert ours.wait(1, 5_000) == 1
@@ -1047,7 +1164,7 @@ def test_a_master_that_has_become_a_replica_is_not_used(pair, open_app, other):
 
 @pytest.mark.parametrize("name", ["hit", "miss", "bypass", "fill_refused", "invalidated", "error"])
 def test_a_listener_that_raises_breaks_no_request(server, open_app, clock, name):
-    app, calls = open_app(server.client()), []
+    app, calls = open_app(server.client(), **SLOW), []
 
     def listener(sender: Any, **about: Any) -> None:
         calls.append(about)

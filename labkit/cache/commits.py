@@ -101,7 +101,12 @@ def watch_writes(sessions: Any, invalidate: Callback) -> Callable[[], None]:
             _listen_to(connection.dialect)
             _add(connection.info, invalidate, sorted(tables))
             if hasattr(invalidate, "before_commit") and _commits_by_itself(connection, sql):
-                connection.info[WAITING] = _announced(connection.info[WAITING])
+                try:
+                    connection.info[WAITING] = _announced(connection.info[WAITING])
+                except BaseException:  # the statement is not sent
+                    if not _is_open(connection.dialect, connection.connection):
+                        del connection.info[WAITING]
+                    raise
         if EVERYTHING in tables and not told:
             told.append(sql)
             log.warning("SQL written by hand invalidates everything (said once): %.60s", sql)
