@@ -29,7 +29,8 @@ from tests.helpers import REPOSITORY, wait_until
 from tests.soak_app import COUNTERS, DIRTY, NAMESPACE, ROWS, TABLES
 
 PATIENCE = 30.0  # seconds: nothing here takes as long, unless it hangs
-MARK_MS = 2_000  # a marker that a restart brings back has no owner, and stands for so long
+# Markers and leases that a restart brings back may have no owner any more, and stand for so long.
+MARK_MS = LEASE_MS = 2_000
 
 
 class DyingRedis:
@@ -163,6 +164,7 @@ class Ledger:
         failed: those with another status than 200.
         stale: a reader got less than what was acknowledged before it asked.
         foreign: somebody read what was not committed, or not what it had written itself.
+        slowest: how long the slowest request took, in seconds, when it was sent, and which it was.
         happened: outages, by when.
         written_by: which worker has acknowledged a value, and when.
     """
@@ -171,6 +173,7 @@ class Ledger:
     failed: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
+    slowest: tuple[float, float, str] = (0.0, 0.0, "")
     happened: list[tuple[float, str]] = field(default_factory=list)
     acknowledged: dict[tuple[int, int], int] = field(default_factory=Counter)
     written_by: dict[tuple[int, int, int], tuple[int, float]] = field(default_factory=dict)
@@ -185,10 +188,11 @@ class Ledger:
 
     def request(self, client: Client, method: str, path: str) -> Any:
         """Send a request; return the answer, or None where it failed."""
-        kind = path.split("/")[1]
+        kind, began = path.split("/")[1], self.now()
         status, body = client.ask(method, path)
         with self._lock:
             self.requests[kind] += 1
+            self.slowest = max(self.slowest, (self.now() - began, began, f"{method} {path}"))
             if status != 200:
                 self.failed.append(f"{method} {path}: {status} {body[:200]!r}")
                 return None
@@ -340,6 +344,7 @@ class Report:
         return (
             f"{ledger.requests.total()} requests {dict(ledger.requests)}, "
             f"{len(ledger.failed)} failed, {len(ledger.stale)} stale, {len(ledger.foreign)} foreign;"
+            f" slowest {ledger.slowest[0]:.3f} s ({ledger.slowest[2]});"
             f" {self.before[0]} and {self.after[0]} entries compared of {self.questions} questions,"
             f" {len(self.before[1])} and {len(self.after[1])} wrong; stats {self.stats}"
         )
@@ -386,8 +391,10 @@ def soak(
                 calm.wait(0.05 * seconds)
         # At the last time nobody writes any more when Redis returns: what stays wrong is seen.
     server.start(appendonly=False)
+    ledger.happens("last start")
     with running(*(reader(ledger, mine[0], seed) for seed, mine in enumerate(clients.values()))):
         assert wait_until(lambda: not any(each.get("/state")["owes"] for each in control), PATIENCE)
+    ledger.happens("nothing is owed")
     client = server.connect()
     before = compared(client, questions, values_in(gunicorn.database))
 
@@ -398,6 +405,7 @@ def soak(
         return compared(client, questions, values_in(gunicorn.database))[0] == len(questions)
 
     wait_until(everything_counts, PATIENCE)
+    ledger.happens("everything counts")
     after = compared(client, questions, values_in(gunicorn.database))
     stats = [each.get("/state")["stats"] for each in control]
     for mine in clients.values():
