@@ -216,8 +216,8 @@ class Ledger:
             writer, when = self.written_by[number, row, value + 1]
         events = [f"{asked - at:.3f} s after {what}" for at, what in self.happened if at <= asked]
         return (
-            f"at {asked:.3f} {path}: {value} of {newest} from {pid}, {asked - when:.4f} s after the "
-            f"next value was acknowledged by {writer}; {', '.join(events[-2:])}"
+            f"at {asked:.3f} {path}: {value} of {newest} from {pid}, {asked - when:.4f} s after "
+            f"the next value was acknowledged by {writer}; {', '.join(events[-2:])}"
         )
 
     def write(self, client: Client, number: int, row: int) -> None:
@@ -343,10 +343,10 @@ class Report:
         ledger = self.ledger
         return (
             f"{ledger.requests.total()} requests {dict(ledger.requests)}, "
-            f"{len(ledger.failed)} failed, {len(ledger.stale)} stale, {len(ledger.foreign)} foreign;"
-            f" slowest {ledger.slowest[0]:.3f} s ({ledger.slowest[2]});"
-            f" {self.before[0]} and {self.after[0]} entries compared of {self.questions} questions,"
-            f" {len(self.before[1])} and {len(self.after[1])} wrong; stats {self.stats}"
+            f"{len(ledger.failed)} failed, {len(ledger.stale)} stale, "
+            f"{len(ledger.foreign)} foreign; slowest {ledger.slowest[0]:.3f} s ({ledger.slowest[2]}); "
+            f"{self.before[0]} and {self.after[0]} entries compared of {self.questions} questions, "
+            f"{len(self.before[1])} and {len(self.after[1])} wrong; stats {self.stats}"
         )
 
 

@@ -128,7 +128,9 @@ LOCKS: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_a_lock_that_another_thread_holds_is_free_in_the_child(open_cache, name):
+def test_a_lock_that_another_thread_holds_is_free_in_the_child(
+    open_cache: Callable[..., QueryCache], name: str
+) -> None:
     cache = open_cache(pause_ms=60_000)
 
     @cache.query(ttl=60, tags=["users"])
@@ -157,7 +159,9 @@ def test_a_lock_that_another_thread_holds_is_free_in_the_child(open_cache, name)
     }  # fmt: skip
 
 
-def test_a_child_waits_for_no_thread_of_its_parent_but_for_the_lease(open_cache):
+def test_a_child_waits_for_no_thread_of_its_parent_but_for_the_lease(
+    open_cache: Callable[..., QueryCache],
+) -> None:
     cache = open_cache()
     loading, over = threading.Event(), threading.Event()
     ours, theirs = os.pipe()
@@ -171,7 +175,7 @@ def test_a_child_waits_for_no_thread_of_its_parent_but_for_the_lease(open_cache)
     def say_that_it_waits(*_: Any, **__: Any) -> None:
         os.write(theirs, b"waits")
 
-    def ask() -> str:
+    def ask() -> Any:
         with signals.wait.connected_to(say_that_it_waits):
             return function()
 
@@ -204,7 +208,9 @@ def test_a_child_has_connections_of_its_own_and_leaves_its_parents_alone(open_ca
     assert connection() == before
 
 
-def test_a_child_owes_nothing_and_its_parent_delivers(server, open_cache):
+def test_a_child_owes_nothing_and_its_parent_delivers(
+    server: DyingRedis, open_cache: Callable[..., QueryCache]
+) -> None:
     cache = open_cache(timeout_ms=50)
 
     @cache.query(ttl=60, tags=["users"])
@@ -215,14 +221,11 @@ def test_a_child_owes_nothing_and_its_parent_delivers(server, open_cache):
     server.freeze()
     cache.invalidate("users")
 
-    def ask() -> Any:
-        owes: Any = cache._server
-        server.thaw()
-        return owes.owes
-
-    assert cache._server.owes
-    assert in_child(ask) is False
-    assert wait_until(lambda: not cache._server.owes, PATIENCE)
+    redis: Any = cache._server
+    assert redis.owes
+    assert in_child(lambda: redis.owes) is False
+    server.thaw()
+    assert wait_until(lambda: not redis.owes, PATIENCE)
     cache.stats.reset()
     function()
     assert (cache.stats.hits, cache.stats.misses) == (0, 1)
@@ -294,7 +297,7 @@ def application(keeper: Keeper, server: DyingRedis) -> Iterator[list[Any]]:
 def test_workers_of_a_preloaded_application_begin_anew(keeper, server, application):
     gunicorn = Gunicorn(keeper, server.url, "--preload", "--workers", "2", warm=True)
     states: dict[int, Any] = {}
-    connections: dict[int, int] = {}
+    connections: dict[int, Any] = {}
 
     def all_have_said(path: str, said: dict[int, Any]) -> bool:
         answer = gunicorn.connect().get(path)
