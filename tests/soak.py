@@ -300,12 +300,15 @@ def values_in(database: Path) -> list[list[int]]:
 
 def entries(client: redis.Redis) -> dict[str, bytes]:
     """Return every entry in the namespace, whether it counts or not."""
-    return {
-        key.decode(): client.get(key)  # type: ignore[misc]
-        for key in client.scan_iter(match=f"{NAMESPACE}:*", count=1000)
-        if key.decode() != f"{NAMESPACE}:server"
-        and not key.startswith(f"{NAMESPACE}:statistics:".encode())
-    }
+    names: list[bytes] = list(client.scan_iter(match=f"{NAMESPACE}:*", count=1000))
+    ours = [
+        name.decode()
+        for name in sorted(set(names))
+        if name.decode() != f"{NAMESPACE}:server"
+        and not name.startswith(f"{NAMESPACE}:statistics:".encode())
+    ]
+    values: Any = client.mget(ours) if ours else []
+    return {name: value for name, value in zip(ours, values, strict=True) if value is not None}
 
 
 def compared(
@@ -319,9 +322,9 @@ def compared(
             wrong.append(f"{key} is no entry of the application")
             continue
         tags, answer = known[key]
-        tokens = client.mget([token_key(f"{NAMESPACE}:{tag}") for tag in tags])
+        tokens: Any = client.mget([token_key(f"{NAMESPACE}:{tag}") for tag in tags])
         stamp, _, data = entry.partition(b"\n")
-        if stamp.split(b" ") != tokens or any(each.startswith(MARKER) for each in tokens):
+        if stamp.split(b" ") != tokens or any((each or b"").startswith(MARKER) for each in tokens):
             continue
         counting += 1
         if codec.loads(data) != answer(values):
@@ -344,8 +347,9 @@ class Report:
         return (
             f"{ledger.requests.total()} requests {dict(ledger.requests)}, "
             f"{len(ledger.failed)} failed, {len(ledger.stale)} stale, "
-            f"{len(ledger.foreign)} foreign; slowest {ledger.slowest[0]:.3f} s ({ledger.slowest[2]}); "
-            f"{self.before[0]} and {self.after[0]} entries compared of {self.questions} questions, "
+            f"{len(ledger.foreign)} foreign; slowest {ledger.slowest[0]:.3f} s "
+            f"({ledger.slowest[2]}); {self.before[0]} and {self.after[0]} entries compared "
+            f"of {self.questions} questions, "
             f"{len(self.before[1])} and {len(self.after[1])} wrong; stats {self.stats}"
         )
 

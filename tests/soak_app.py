@@ -65,7 +65,10 @@ def everything() -> list[list[int]]:
     ]
 
 
-def questions(app: Flask) -> Iterator[tuple[str, list[str], Callable[[list[list[int]]], Any]]]:
+Answer = Callable[[list[list[int]]], Any]  # of a question, by the values of all counters
+
+
+def questions(app: Flask) -> Iterator[tuple[str, list[str], Answer]]:
     """Give the key of each question, its tags in order, and its answer by the counters' values."""
     with app.app_context():
         engine = db.engine
@@ -73,19 +76,20 @@ def questions(app: Flask) -> Iterator[tuple[str, list[str], Callable[[list[list[
         tags = sorted(["*", counter.__tablename__])
         question: Any = VALUE_OF[number]
         for row in range(ROWS):
-            key = question.question.key(NAMESPACE, (row,), {}, None)
-            yield key, tags, lambda values, at=(number, row): values[at[0]][at[1]]
+            yield question.question.key(NAMESPACE, (row,), {}, None), tags, _one_value(number, row)
         key, _ = key_and_tables(ROWS_OF[number], engine, None, None, NAMESPACE)
-        yield (
-            key,
-            tags,
-            lambda values, at=number: [
-                {"id": row, "value": value} for row, value in enumerate(values[at])
-            ],
-        )
+        yield key, tags, _rows(number)
     whole: Any = everything
-    key = whole.question.key(NAMESPACE, (), {}, None)
-    yield key, sorted(["*", *(each.__tablename__ for each in COUNTERS)]), lambda values: values
+    tags = sorted(["*", *(each.__tablename__ for each in COUNTERS)])
+    yield whole.question.key(NAMESPACE, (), {}, None), tags, lambda values: values
+
+
+def _one_value(number: int, row: int) -> Answer:
+    return lambda values: values[number][row]
+
+
+def _rows(number: int) -> Answer:
+    return lambda values: [{"id": row, "value": value} for row, value in enumerate(values[number])]
 
 
 def create(database: str, redis: str, warm: bool = False, **settings: Any) -> Flask:

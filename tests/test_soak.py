@@ -67,8 +67,8 @@ def open_cache(server: DyingRedis) -> Iterator[Callable[..., QueryCache]]:
     opened = []
 
     def open_cache(**settings: Any) -> QueryCache:
-        settings = {"namespace": "fork", "timeout_ms": 10_000} | settings
-        opened.append(QueryCache(server.connect(), **settings))
+        given: dict[str, Any] = {"namespace": "fork", "timeout_ms": 10_000} | settings
+        opened.append(QueryCache(server.connect(), **given))
         return opened[-1]
 
     yield open_cache
