@@ -350,7 +350,7 @@ def test_threads_of_workers_answer_right(keeper, server, application):
 
 def test_nothing_stale_comes_out_of_five_deaths_of_redis(keeper, server, application):
     """Each answer is at least as new as any write that was acknowledged before it was asked for."""
-    settings = {"MARK_MS": MARK_MS, "LEASE_MS": LEASE_MS, "PAUSE_MS": PAUSE_MS}
+    settings: dict[str, Any] = {"MARK_MS": MARK_MS, "LEASE_MS": LEASE_MS, "PAUSE_MS": PAUSE_MS}
     gunicorn = Gunicorn(keeper, server.url, "--workers", "4", *GTHREAD, **settings)
     report = soak(keeper, application, server, gunicorn, SECONDS)
     print(report)
