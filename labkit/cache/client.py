@@ -38,16 +38,6 @@ Client = Any  # redis.Redis or RedisCluster: they share no type
 class OwnRedis(redis.Redis):
     """A `redis.Redis` whose MGET takes the short way, without the retries and hooks of others."""
 
-    def __init__(self, pool: ConnectionPool, on_sent: Callable[[], object]) -> None:
-        super().__init__(connection_pool=pool)
-        self._on_sent = on_sent
-
-    def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
-        """Read an answer; redis-py calls it when a command was sent."""
-        self._on_sent()
-        parse: Any = super().parse_response
-        return parse(connection, command_name, **options)
-
     def mget(self, *keys: str) -> Any:  # type: ignore[override]
         """Return the values of these keys, None for each that is missing.
 
@@ -68,19 +58,13 @@ class OwnRedis(redis.Redis):
             self.connection_pool.release(connection)
 
 
-def own_client(
-    client: Client,
-    time_out: float,
-    names: tuple[str, str],
-    on_sent: Callable[[], object] = lambda: None,
-) -> Client:
+def own_client(client: Client, time_out: float, names: tuple[str, str]) -> Client:
     """Return a client to the same servers, with connections and time-outs of its own.
 
     Args:
         client: a `redis.Redis`, also one of a Sentinel, or a `redis.RedisCluster`.
         time_out: how long each wait for a server may last, in seconds. Nothing is tried twice.
         names: the keys of the server's name and of the token that every entry carries.
-        on_sent: called when a command has been sent, before its answer; not by a cluster's client.
     """
     if isinstance(client, redis.RedisCluster):
         return _own_cluster(client, time_out, names)
@@ -95,7 +79,7 @@ def own_client(
         )
     else:
         own = ConnectionPool(pool.connection_class, max_connections=2**31, **settings)
-    return OwnRedis(own, on_sent)
+    return OwnRedis(connection_pool=own)
 
 
 def _settings(settings: dict[str, Any], time_out: float, names: tuple[str, str]) -> dict[str, Any]:

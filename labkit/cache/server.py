@@ -6,6 +6,11 @@ that is kept open for that. If the server was frozen, the command waits in that 
 buffer, and is run before any that is sent after it; if it was started anew, its `run_id` differs,
 and the first connection replaces that token (see `labkit.cache.client`). So when Redis returns, the
 entries from before count for nobody.
+
+Other processes may reach Redis sooner than this one tries again, and fill it with rows from before
+a write. So whoever owes waits for one attempt that has begun after the COMMIT, for `timeout_ms` at
+most: then it is delivered, or Redis is away for everybody, or its buffer has the command. Only a
+process that Redis refuses while it serves others lets them read old rows until it is delivered.
 """
 
 from __future__ import annotations
@@ -13,7 +18,6 @@ from __future__ import annotations
 import logging
 import re
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -65,11 +69,12 @@ class Server:
         """Begin anew, as a child of a fork does: the parent delivers what is owed."""
         self._lock = threading.Lock()
         self._connecting = threading.Lock()
-        self._sent = threading.Event()
         self._breaker = Breaker(self._settings.pause_ms / 1000)
         self._client: Client = None
         self._standby: Client = None
+        self._debts = threading.Condition()  # guards what stands below
         self._owed: list[tuple[tuple[str, ...], str]] = []
+        self._begun = self._ended = 0  # attempts to deliver
         self._deliverer: threading.Thread | None = None
 
     @property
@@ -157,10 +162,10 @@ class Server:
         return standby
 
     def _new_standby(self) -> Client:
-        return own_client(self._given, PATIENCE, self._names, on_sent=self._sent.set)
+        return own_client(self._given, PATIENCE, self._names)
 
     def owe(self, qualified: tuple[str, ...], writer: str = "") -> None:
-        """Have an invalidation sent as soon as Redis takes it.
+        """Have an invalidation sent as soon as Redis takes it, and wait for one attempt.
 
         If it can be sent on the connection that stands by, it has been when this returns: a server
         that is frozen runs it before anything that a reader sends from now on.
@@ -169,40 +174,48 @@ class Server:
             qualified: tags, with their namespace.
             writer: who has ended, if it was marked.
         """
-        with self._lock:
+        with self._debts:
             self._owed.append((qualified, writer))
+            first_with_it = self._begun + 1
             if self._deliverer is None:
                 self._deliverer = threading.Thread(
                     target=self._deliver, name="querycache-deliverer", daemon=True
                 )
-                self._sent.clear()
                 self._deliverer.start()
-            elif self._sent.is_set():
-                return
-        self._sent.wait(self._settings.timeout_ms / 1000)
+            self._debts.notify_all()  # ends the pause between two attempts
+            self._debts.wait_for(
+                lambda: self._ended >= first_with_it, self._settings.timeout_ms / 1000
+            )
 
     def _deliver(self) -> None:
         while True:
-            with self._lock:
+            with self._debts:
                 batch = list(self._owed)
                 if not batch:
                     self._deliverer = None
                     return
-            try:
-                standby = self._standby = self._standby or self._new_standby()
-                tokens.invalidate(standby, self._everything)
-                for qualified, writer in batch:
-                    if writer:  # take it out of the markers
-                        tokens.invalidate(standby, *qualified, writer=writer)
-            except Exception as error:
-                self._sent.set()  # nobody needs to wait for it
-                self._on_error(error)
-                time.sleep(min(0.1, self._settings.pause_ms / 1000))
-            else:
-                self._sent.set()
-                self._breaker.succeeded()
-                with self._lock:
+                self._begun += 1
+            delivered = self._try_to_deliver(batch)
+            with self._debts:
+                if delivered:
                     del self._owed[: len(batch)]
+                self._ended = self._begun
+                self._debts.notify_all()
+                if not delivered and len(self._owed) == len(batch):
+                    self._debts.wait(min(0.1, self._settings.pause_ms / 1000))
+
+    def _try_to_deliver(self, batch: list[tuple[tuple[str, ...], str]]) -> bool:
+        try:
+            standby = self._standby = self._standby or self._new_standby()
+            tokens.invalidate(standby, self._everything)
+            for qualified, writer in batch:
+                if writer:  # take it out of the markers
+                    tokens.invalidate(standby, *qualified, writer=writer)
+        except Exception as error:
+            self._on_error(error)
+            return False
+        self._breaker.succeeded()
+        return True
 
 
 def _asking(client: Client, key: str) -> Callable[..., Any]:
