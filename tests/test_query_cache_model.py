@@ -42,7 +42,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -173,7 +172,7 @@ TRUTH: dict[str, Callable[[Tables, Tables, str], Any]] = {
 }  # fmt: skip
 OBJECTS = {"objects", "got"}
 NEVER_STORED = {"untagged"}
-PAUSES = sorted({"given", "learnt", "objects", "branching", "price", "rate", "nested", "nested_later"})
+
 
 JOINED = (
     select(Customer.name, Purchase.quantity)
@@ -662,8 +661,11 @@ WRITES = ("add", "change", "remove", "update", "move", "delete", "bulk", "text",
 WHO = st.integers(0, 1)
 REGION = st.sampled_from(REGIONS)
 NUMBER = st.integers(1, 8)
-ASKED = st.sampled_from(sorted(TRUTH))
-DISTURBANCES = ("nothing", "write", "evict", "flush", "kill", "restart", "freeze", "price", "forget")
+WHICH = st.integers(0, 3)
+TROUBLES = ("evict", "flush", "save", "restart", "kill", "freeze")
+BY_HAND = ("price", "forget", "customer", "purchase", "*")
+DISTURBANCES = ("nothing", "write", "price", "forget", *TROUBLES)
+TRANSACTIONS = ("rollback", "request", "repeatable", "savepoint", "release", "rollback to")
 
 
 class Machine(RuleBasedStateMachine):
@@ -675,8 +677,13 @@ class Machine(RuleBasedStateMachine):
         self.frozen_for = self.pause = 0
         self.world.redis.recover()
 
-    @initialize(marks=st.booleans(), pause=st.sampled_from([1, 60]))
-    def _begin(self, marks: bool, pause: int) -> None:
+    @initialize(
+        marks=st.booleans(),
+        pause=st.sampled_from([1, 60]),
+        names=st.lists(st.sampled_from(sorted(TRUTH)), min_size=1, max_size=4, unique=True),
+    )
+    def _begin(self, marks: bool, pause: int, names: list[str]) -> None:
+        self.names = names  # few: then each is asked often
         self.world.begin(MARK_WRITES=marks, PAUSE_MS=pause)
         self.marks, self.pause = marks, pause
 
@@ -694,8 +701,11 @@ class Machine(RuleBasedStateMachine):
 
     # Reads.
 
-    @rule(who=WHO, name=ASKED, region=REGION, fresh=st.booleans())
-    def read(self, who: int, name: str, region: str, fresh: bool) -> None:
+    @rule(who=WHO, which=WHICH, region=REGION, fresh=st.booleans())
+    def read(self, who: int, which: int, region: str, fresh: bool) -> None:
+        self.ask(who, self.names[which % len(self.names)], region, fresh)
+
+    def ask(self, who: int, name: str, region: str, fresh: bool) -> None:
         actor = self.actor(who)
         if fresh and not actor.wrote:
             actor.new_request()
@@ -706,13 +716,14 @@ class Machine(RuleBasedStateMachine):
         """What either process has asked lately: of that there may be an entry."""
         lately = self.asked[-4:]
         for who, which, fresh in reads if lately else ():
-            self.read(who, *lately[which % len(lately)], fresh)
+            self.ask(who, *lately[which % len(lately)], fresh)
 
-    @rule(who=WHO, name=st.sampled_from(PAUSES), region=REGION, what=st.sampled_from(DISTURBANCES),
-          number=NUMBER)  # fmt: skip
-    def read_disturbed(self, who: int, name: str, region: str, what: str, number: int) -> None:
+    @rule(
+        who=WHO, which=WHICH, region=REGION, what=st.sampled_from(DISTURBANCES), number=NUMBER
+    )
+    def read_disturbed(self, who: int, which: int, region: str, what: str, number: int) -> None:
         """Something happens after the load has asked the database, before it stores the answer."""
-        actor = self.actor(who)
+        actor, name = self.actor(who), self.names[which % len(self.names)]
         if not actor.wrote:
             actor.new_request()
 
@@ -725,32 +736,26 @@ class Machine(RuleBasedStateMachine):
 
     def disturb(self, actor: Actor, what: str, region: str, number: int) -> None:
         if what == "write":
-            self.write_and_commit(actor.number, WRITES[number % len(WRITES)], region, number)
+            actor.write(WRITES[number % len(WRITES)], region, number)
+            if actor.wrote:
+                actor.commit()
         elif what == "price":
-            self.change_price(actor.number, region)
+            self.change_price(actor, region)
         elif what == "forget":
-            self.forget(actor.number, region)
-        elif what == "evict":
-            self.redis.evict(number)
-        elif what == "flush" and self.redis.state == "up":
-            self.redis.client.flushdb()
-        elif what == "kill" and self.redis.state == "up":
-            self.redis.kill()
-        elif what == "restart" and self.redis.state == "up":
-            self.redis.kill()
-            self.redis.start()
-        elif what == "freeze" and self.redis.state == "up" and not self.frozen_for:
-            self.redis.freeze()
+            self.forget(actor, region)
+        elif self.redis.state == "up":
+            self.make(what, number)
 
     def check(self, actor: Actor, name: str, region: str) -> None:
         """Ask the cache, then the database: the answer must be one that the model allows."""
         if self.redis.state == "up":
             self.wait_for(actor.other)
         holds_objects = name in OBJECTS and actor.do(lambda: len(db.session().identity_map))
-        allowed = self.allowed(actor, name, region)
+        times = self.times(actor)
         answer = actor.do(actor.cached[name], region)
         self.world.interrupt = None
-        allowed += self.allowed(actor, name, region)
+        times += self.times(actor)
+        allowed = [TRUTH[name](one, another, region) for one in times for another in times]
         asked = actor.do(actor.uncached[name], region)
         actor.look()
         if holds_objects:
@@ -765,23 +770,23 @@ class Machine(RuleBasedStateMachine):
             self.asked.append((name, region))
         spoil(answer)
 
-    def allowed(self, actor: Actor, name: str, region: str) -> list[Any]:
-        own = [actor.view()]
-        if not actor.changes:
-            own.append(self.world.now)
-        return [TRUTH[name](one, another, region) for one in own for another in own]
+    def times(self, actor: Actor) -> list[Tables]:
+        """Of which times what this process is given may be."""
+        return [actor.view()] if actor.changes else [actor.view(), self.world.now]
 
     def wait_for(self, actor: Actor) -> None:
         """Until Redis has what this process owes: what comes before, no other process can know."""
         server: Any = actor.cache._server
         assert wait_until(lambda: not server.owes, 20), "it is owed, and never delivered"
 
-    @rule(who=WHO, name=st.sampled_from(sorted(OBJECTS)), number=NUMBER)
-    def hold(self, who: int, name: str, number: int) -> None:
-        """A request keeps an object, as login extensions do with the current user."""
+    @rule(who=WHO, name=st.sampled_from(sorted(OBJECTS)), region=REGION)
+    def hold(self, who: int, name: str, region: str) -> None:
+        """A request keeps an object, as login extensions do with the current user, and reads."""
         actor = self.actor(who)
-        actor.held.append(actor.do(lambda: db.session.get(Customer, 1 + number % 2)))
+        key = 1 + REGIONS.index(region)
+        actor.held.append(actor.do(lambda: db.session.get(Customer, key)))
         actor.look()
+        self.check(actor, name, region)
 
     # Writes.
 
@@ -796,10 +801,10 @@ class Machine(RuleBasedStateMachine):
         if actor.wrote:
             actor.commit()
 
-    @rule(who=WHO, name=ASKED, region=REGION, evict=st.integers(0, 20))
-    def commit(self, who: int, name: str, region: str, evict: int) -> None:
+    @rule(who=WHO, which=WHICH, region=REGION, evict=st.integers(0, 20))
+    def commit(self, who: int, which: int, region: str, evict: int) -> None:
         """The other process reads just before the COMMIT is sent, and just after it."""
-        actor = self.actor(who)
+        actor, name = self.actor(who), self.names[which % len(self.names)]
         before, after = self.world.now, self.world.now.with_(actor.changes)
         other = actor.other
         if self.redis.state == "frozen" or other.wrote or not actor.wrote:
@@ -825,79 +830,65 @@ class Machine(RuleBasedStateMachine):
         self.world.at_commit = None
         other.new_request()
 
-    @rule(who=WHO)
-    def rollback(self, who: int) -> None:
-        self.actor(who).rollback()
-
-    @rule(who=WHO)
-    def begin_nested(self, who: int) -> None:
-        self.actor(who).begin_nested()
-
-    @rule(who=WHO, how=st.sampled_from(["commit", "rollback"]))
-    def end_nested(self, who: int, how: str) -> None:
-        self.actor(who).end_nested(how)
-
-    @rule(who=WHO, repeatable=st.booleans())
-    def new_request(self, who: int, repeatable: bool) -> None:
-        repeatable = repeatable and not self.world.is_sqlite
-        self.actor(who).new_request("REPEATABLE READ" if repeatable else "")
+    @rule(who=WHO, how=st.sampled_from(TRANSACTIONS))
+    def transaction(self, who: int, how: str) -> None:
+        actor = self.actor(who)
+        if how == "rollback":
+            actor.rollback()
+        elif how == "request":
+            actor.new_request()
+        elif how == "repeatable":
+            actor.new_request("" if self.world.is_sqlite else "REPEATABLE READ")
+        elif how == "savepoint":
+            actor.begin_nested()
+        else:
+            actor.end_nested("commit" if how == "release" else "rollback")
 
     # What is invalidated by hand.
 
-    @rule(who=WHO, region=REGION)
-    def change_price(self, who: int, region: str) -> None:
+    @rule(who=WHO, what=st.sampled_from(BY_HAND), region=REGION)
+    def by_hand(self, who: int, what: str, region: str) -> None:
+        actor = self.actor(who)
+        if what == "price":
+            self.change_price(actor, region)
+        elif what == "forget":
+            self.forget(actor, region)
+        else:
+            actor.cache.invalidate(what)
+
+    def change_price(self, actor: Actor, region: str) -> None:
         prices = {**self.world.now.prices, region: next(self.world.numbers)}
         self.world.now = Tables(self.world.now.rows, prices)
-        self.actor(who).cache.invalidate("prices")
+        actor.cache.invalidate("prices")
 
-    @rule(who=WHO, region=REGION)
-    def forget(self, who: int, region: str) -> None:
+    def forget(self, actor: Actor, region: str) -> None:
         prices = {**self.world.now.prices, f"rate {region}": next(self.world.numbers)}
         self.world.now = Tables(self.world.now.rows, prices)
-        actor = self.actor(who)
         actor.cache.forget(actor.cached["rate"], region)
-
-    @rule(who=WHO, tag=st.sampled_from(["customer", "purchase", "*"]))
-    def invalidate(self, who: int, tag: str) -> None:
-        self.actor(who).cache.invalidate(tag)
 
     # What happens to Redis.
 
-    @rule(number=st.integers(0, 40))
-    def evict(self, number: int) -> None:
-        self.redis.evict(number)
+    @rule(what=st.sampled_from(TROUBLES), number=st.integers(0, 40))
+    def trouble(self, what: str, number: int) -> None:
+        if self.redis.state == "up":
+            self.make(what, number)
+        elif number % 4:
+            self.redis.recover()
 
-    @precondition(lambda self: self.redis.state == "up")
-    @rule()
-    def flush(self) -> None:
-        self.redis.client.flushdb()
-
-    @precondition(lambda self: self.redis.state == "up")
-    @rule()
-    def save(self) -> None:
-        """What a restart comes back with."""
-        self.redis.client.save()
-
-    @precondition(lambda self: self.redis.state == "up")
-    @rule()
-    def restart(self) -> None:
-        self.redis.kill()
-        self.redis.start()
-
-    @precondition(lambda self: self.redis.state == "up")
-    @rule()
-    def kill(self) -> None:
-        self.redis.kill()
-
-    @precondition(lambda self: self.redis.state == "up" and not self.frozen_for)
-    @rule()
-    def freeze(self) -> None:
-        self.redis.freeze()
-
-    @precondition(lambda self: self.redis.state != "up")
-    @rule()
-    def recover(self) -> None:
-        self.redis.recover()
+    def make(self, what: str, number: int) -> None:
+        """Do to Redis what can happen to one that is up."""
+        if what == "evict":
+            self.redis.evict(number)
+        elif what == "flush":
+            self.redis.client.flushdb()
+        elif what == "save":  # what a restart comes back with
+            self.redis.client.save()
+        elif what in ("kill", "restart"):
+            self.redis.kill()
+            if what == "restart":
+                self.redis.start()
+        elif what == "freeze" and not self.frozen_for:
+            self.redis.freeze()
 
     # At the end.
 
@@ -966,3 +957,65 @@ def test_no_read_is_stale_whatever_happens(world: World) -> None:
 
     OfThisWorld.world = world
     run_state_machine_as_test(OfThisWorld, settings=HOW_LONG)
+
+
+# What the machine has found, or could have.
+
+
+@pytest.fixture
+def begun(world: World) -> Iterator[World]:
+    world.begin()
+    yield world
+    world.end()
+
+
+def test_an_object_that_a_request_holds_is_not_what_others_are_given(begun: World) -> None:
+    """What a session holds is older than the tokens, and may be read without a statement."""
+    first, second = begun.actors
+    held = first.do(lambda: db.session.get(Customer, 1))
+    second.write("update", "EU", 1)
+    second.commit()
+    for _ in range(2):
+        first.do(first.cached["got"], "EU")
+        first.do(first.cached["objects"], "EU")
+    for actor in begun.actors:
+        actor.new_request()
+        assert actor.do(actor.cached["got"], "EU") == true_got(begun.now, "EU")
+        assert actor.do(actor.cached["objects"], "EU") == true_objects(begun.now, "EU")
+    second.write("update", "EU", 1)
+    second.commit()
+    first.new_request()
+    assert first.do(first.cached["got"], "EU") == true_got(begun.now, "EU")
+    del held
+
+
+def test_the_tags_of_a_call_that_is_bypassed_belong_to_its_caller_too(begun: World) -> None:
+    """Where the caller has read before, the call within is in an older transaction, as to SQLite."""
+    (actor, _) = begun.actors
+    for _ in range(3):
+        actor.new_request()
+        assert actor.do(actor.cached["nested_later"], "EU")[1] == 0
+        actor.cache.forget(actor.cached["price"], "EU")
+    begun.now.prices["EU"] = 1
+    actor.cache.invalidate("prices")
+    actor.new_request()
+    assert actor.do(actor.cached["nested_later"], "EU")[1] == 1
+
+
+def test_a_rollback_leaves_no_marker(begun: World) -> None:
+    (actor, _) = begun.actors
+    actor.write("update", "EU", 1)
+    actor.rollback()
+    values = [begun.redis.client.get(key) for key in begun.redis.client.keys("token:*")]
+    assert not [each for each in values if each and each.startswith(b"!")]
+
+
+def test_what_begins_a_transaction_is_no_read_by_text(begun: World) -> None:
+    (actor, _) = begun.actors
+    for _ in range(3):
+        actor.new_request()
+        actor.do(actor.cached["learnt"], "EU")
+    assert (actor.cache.stats.hits, dict(actor.cache.stats.refused_fills)) == (
+        1,
+        {"tables that were not known": 1},
+    )

@@ -380,6 +380,11 @@ class QueryCache:
         if found.value is not None:
             return _Outcome(loads(found.value), found.value)
         why, data = "", None
+        session = self._present_session()
+        if session is not None and isinstance(question, Function):
+            # What it holds may be older than the tokens, and be read without a statement. Nothing
+            # is lost: with writes that are pending we would not be here.
+            session.expire_all()
         with reads.observed() as seen:
             try:
                 value = load()
@@ -506,6 +511,7 @@ class QueryCache:
     def _bypass(self, question: Question, reason: str, load: Callable[[], Any]) -> Any:
         self.stats.count("bypasses", reason)
         say(signals.bypass, self, name=question.name, reason=reason)
+        reads.depends_on(question.tags)  # the caller's entry may be stored all the same
         return load()
 
     def _refused(self, question: Question, key: str, reason: str) -> None:
