@@ -11,7 +11,7 @@ import labkit
 
 # For `make mutations`: that a test fails is enough to know, and the smallest case can take minutes.
 settings.register_profile("mutations", phases=[Phase.explicit, Phase.generate])
-# By hand, for an hour or a night: HYPOTHESIS_PROFILE=long pytest -n 0 tests/test_query_cache_model.py
+# For a long run by hand of tests/test_query_cache_model.py; HYPOTHESIS_EXAMPLES says how long.
 settings.register_profile(
     "long",
     max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "2000")),

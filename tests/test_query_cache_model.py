@@ -88,7 +88,7 @@ class Purchase(db.Model):  # type: ignore[name-defined, misc]
 # The model: rows by table and id.
 
 Change = dict[tuple[str, int], tuple[Any, ...] | None]  # None: the row is deleted
-FIRST: Change = {
+FIRST: dict[tuple[str, int], tuple[Any, ...]] = {
     ("customer", 1): ("first", "EU"),
     ("customer", 2): ("second", "US"),
     ("purchase", 1): (1, 10),
@@ -102,11 +102,15 @@ class Tables:
     prices: dict[str, int]  # what no database knows: a tag invalidates what was made of it
 
     def with_(self, changes: Change) -> Tables:
-        rows = {key: row for key, row in {**self.rows, **changes}.items() if row is not None}
+        rows: Change = {
+            key: row for key, row in {**self.rows, **changes}.items() if row is not None
+        }
         return Tables(rows, self.prices)
 
     def of(self, table: str) -> Iterator[tuple[Any, ...]]:
-        return ((key, *row) for (name, key), row in sorted(self.rows.items()) if name == table and row)
+        return (
+            (key, *row) for (name, key), row in sorted(self.rows.items()) if name == table and row
+        )
 
     def customers(self, region: str) -> list[tuple[Any, ...]]:
         return [each for each in self.of("customer") if each[2] == region]
@@ -114,6 +118,8 @@ class Tables:
     def purchases(self, *customers: int) -> list[tuple[Any, ...]]:
         return [each for each in self.of("purchase") if each[1] in customers]
 
+
+Decorate = Callable[..., Callable[[Callable[[str], Any]], Callable[[str], Any]]]
 
 # The questions, each with what the model says: of the reader's own rows, and of the inner part.
 
@@ -166,7 +172,9 @@ TRUTH: dict[str, Callable[[Tables, Tables, str], Any]] = {
     "nested_later": lambda own, inner, region: [
         total(own), inner.prices[region], true_joined(inner, region),
     ],
-    "nested_twice": lambda own, inner, region: [inner.prices[region], true_names(inner, region), total(own)],
+    "nested_twice": lambda own, inner, region: [
+        inner.prices[region], true_names(inner, region), total(own),
+    ],
     "rows": lambda own, _, region: as_dicts("id", "name")(true_names(own, region)),
     "rows_joined": lambda own, _, region: as_dicts("name", "quantity")(true_joined(own, region)),
 }  # fmt: skip
@@ -183,7 +191,7 @@ NAMES = select(Customer.id, Customer.name).order_by(Customer.id)
 TEXT = text("SELECT id, name FROM customer WHERE region = :region ORDER BY id")
 
 
-def questions(world: World, query: Callable[..., Any], rows: Callable[..., Any]) -> dict[str, Any]:
+def questions(world: World, query: Decorate, rows: Callable[..., Any]) -> dict[str, Any]:
     """Return the questions, cached by `query` and `rows`, or by nothing."""
 
     def lists(statement: Any, *args: Any) -> list[list[Any]]:
@@ -247,8 +255,7 @@ def questions(world: World, query: Callable[..., Any], rows: Callable[..., Any])
         return found
 
     def sold() -> int:
-        number: int = db.session.scalar(select(func.coalesce(func.sum(Purchase.quantity), 0)))
-        return number
+        return db.session.scalar(select(func.coalesce(func.sum(Purchase.quantity), 0))) or 0
 
     @query(ttl=60, name="nested")
     def nested(region: str) -> Any:
@@ -356,7 +363,9 @@ class World:
         self.redis.client.flushall()
         self.interrupt = self.at_commit = None
         self.numbers = itertools.count(1)
-        self.now = Tables({}, {each: 0 for r in REGIONS for each in (r, f"rate {r}")}).with_(FIRST)
+        self.now = Tables({}, {each: 0 for r in REGIONS for each in (r, f"rate {r}")}).with_(
+            {**FIRST}
+        )
         self.actors[0].do(self.actors[0].fill_tables)
         for actor in self.actors:
             actor.open(self.redis.url, options)
@@ -435,7 +444,9 @@ class Actor:
             for (table, key), row in FIRST.items():
                 model: Any = Customer if table == "customer" else Purchase
                 names = ["name", "region"] if table == "customer" else ["customer_id", "quantity"]
-                connection.execute(insert(model).values(id=key, **dict(zip(names, row, strict=True))))  # type: ignore[arg-type]
+                connection.execute(
+                    insert(model).values(id=key, **dict(zip(names, row, strict=True)))
+                )
 
     def open(self, url: str, options: dict[str, Any]) -> None:
         options = {"URL": url, "NAMESPACE": "model", "LEASE_MS": 200, **options}
@@ -577,11 +588,15 @@ class Actor:
 
     def _update(self, found: Any, region: str, number: int, word: str) -> Change:
         mine = Customer.id % 2 == self.number
-        db.session.execute(update(Customer).where(Customer.region == region, mine).values(name=word))
+        db.session.execute(
+            update(Customer).where(Customer.region == region, mine).values(name=word)
+        )
         return {("customer", row[0]): (word, region) for row in found if row[2] == region}
 
     def _move(self, found: Any, region: str, number: int, word: str) -> Change:
-        db.session.execute(update(Customer).where(Customer.id % 2 == self.number).values(region=region))
+        db.session.execute(
+            update(Customer).where(Customer.id % 2 == self.number).values(region=region)
+        )
         return {("customer", row[0]): (row[1], region) for row in found}
 
     def _delete(self, found: Any, region: str, number: int, word: str) -> Change:
@@ -597,7 +612,7 @@ class Actor:
 
     def _text(self, found: Any, region: str, number: int, word: str) -> Change:
         owner = "IN (SELECT id FROM customer WHERE region = :region)"
-        sql = f"UPDATE purchase SET quantity = :n WHERE id % 2 = :p AND customer_id {owner}"  # noqa: S608
+        sql = f"UPDATE purchase SET quantity = :n WHERE id % 2 = :p AND customer_id {owner}"
         db.session.flush()  # text does not
         db.session.execute(text(sql), {"n": number, "p": self.number, "region": region})
         ids = [each[0] for each in self.view().customers(region)]
@@ -617,7 +632,9 @@ class Actor:
             return self._core(found, region, number, word)
         mine = Customer.id % 2 == self.number
         with self.engine.begin() as connection:
-            connection.execute(update(Customer).where(Customer.region == region, mine).values(name=word))
+            connection.execute(
+                update(Customer).where(Customer.region == region, mine).values(name=word)
+            )
         now = self.world.now.customers(region)
         return {("customer", row[0]): (word, region) for row in now if row[0] % 2 == self.number}
 
@@ -653,7 +670,9 @@ class Actor:
         if how == "rollback":
             self.changes = before
         if self.world.is_sqlite and not self.do(self._in_transaction):
-            self.world.commit(self.changes)  # where pysqlite begins nothing, a RELEASE is the COMMIT
+            self.world.commit(
+                self.changes
+            )  # where pysqlite begins nothing, a RELEASE is the COMMIT
             self.changes, self.wrote, self.snapshot = {}, False, None
 
 
@@ -718,9 +737,7 @@ class Machine(RuleBasedStateMachine):
         for who, which, fresh in reads if lately else ():
             self.ask(who, *lately[which % len(lately)], fresh)
 
-    @rule(
-        who=WHO, which=WHICH, region=REGION, what=st.sampled_from(DISTURBANCES), number=NUMBER
-    )
+    @rule(who=WHO, which=WHICH, region=REGION, what=st.sampled_from(DISTURBANCES), number=NUMBER)
     def read_disturbed(self, who: int, which: int, region: str, what: str, number: int) -> None:
         """Something happens after the load has asked the database, before it stores the answer."""
         actor, name = self.actor(who), self.names[which % len(self.names)]
@@ -913,15 +930,17 @@ class Machine(RuleBasedStateMachine):
         self.world.steps["examples"] += actor.number
         asked = sorted(actor.asked)
         stats = actor.cache.stats
-        for turn in range(3):
+        for _ in range(3):
             before = (stats.hits, stats.errors.total())
             for name, region in asked:
                 actor.new_request()
                 answer = actor.do(actor.cached[name], region)
                 assert answer == TRUTH[name](self.world.now, self.world.now, region), name
         kept = [each for each in asked if each[0] not in NEVER_STORED]
-        if asked and turn == 2 and stats.errors.total() == before[1]:
-            assert stats.hits - before[0] >= len(kept), f"not all of {kept} are stored: {stats.as_dict()}"
+        if asked and stats.errors.total() == before[1]:
+            assert stats.hits - before[0] >= len(kept), (
+                f"not all of {kept} are stored: {stats.as_dict()}"
+            )
 
 
 def spoil(answer: Any) -> None:
@@ -935,7 +954,9 @@ def spoil(answer: Any) -> None:
 
 
 @pytest.fixture(scope="module", params=["sqlite", "sqlite with BEGIN", "postgres"])
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
     keeper = Keeper()
     try:
         if request.param == "postgres":
@@ -990,7 +1011,7 @@ def test_an_object_that_a_request_holds_is_not_what_others_are_given(begun: Worl
 
 
 def test_the_tags_of_a_call_that_is_bypassed_belong_to_its_caller_too(begun: World) -> None:
-    """Where the caller has read before, the call within is in an older transaction, as to SQLite."""
+    """Where the caller has read before, the call within is in an older transaction."""
     (actor, _) = begun.actors
     for _ in range(3):
         actor.new_request()
@@ -1006,7 +1027,7 @@ def test_a_rollback_leaves_no_marker(begun: World) -> None:
     (actor, _) = begun.actors
     actor.write("update", "EU", 1)
     actor.rollback()
-    values = [begun.redis.client.get(key) for key in begun.redis.client.keys("token:*")]
+    values: list[Any] = [begun.redis.client.get(key) for key in begun.redis.client.keys("token:*")]
     assert not [each for each in values if each and each.startswith(b"!")]
 
 

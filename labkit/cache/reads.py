@@ -32,9 +32,11 @@ from labkit.cache.writes import BEGINNING, tables_written
 
 BEGUN = "labkit.cache.reads.begun"
 EACH_STATEMENT = ("READ COMMITTED", "AUTOCOMMIT")  # levels at which each statement reads anew
-# What begins and ends transactions and SAVEPOINTs reads nothing. That SQLite's BEGIN is sent as text
-# is what SQLAlchemy advises: https://docs.sqlalchemy.org/en/20/dialects/sqlite.html
-NO_READ = re.compile(BEGINNING + r"(?:begin|start transaction|savepoint|release|rollback)\b", re.I | re.S)
+# What begins and ends transactions and SAVEPOINTs reads nothing. To send SQLite's BEGIN as text is
+# what SQLAlchemy advises: https://docs.sqlalchemy.org/en/20/dialects/sqlite.html
+NO_READ = re.compile(
+    BEGINNING + r"(?:begin|start transaction|savepoint|release|rollback)\b", re.I | re.S
+)
 
 _moments = itertools.count()
 _tables: WeakKeyDictionary[Any, frozenset[str] | None] = WeakKeyDictionary()
