@@ -828,15 +828,24 @@ class Machine(RuleBasedStateMachine):
             actor.commit()
             return
         other.new_request()
+        if self.redis.state == "up":
+            self.wait_for(actor)
+        errors, spared = actor.cache.stats.errors.total(), actor.cache._opened()._breaker.is_open
+        marked = False
 
         def read(moment: str) -> None:
-            if evict < 10 and moment == "before":
-                self.redis.evict(evict)
-            if moment == "after":
+            nonlocal marked
+            if moment == "before":
+                marked = self.has_markers()
+                if self.marks and not spared and self.redis.state == "up":
+                    assert marked or actor.cache.stats.errors.total() > errors
+                if evict < 10:
+                    self.redis.evict(evict)
+            else:
                 other.new_request()
             answer = other.do(other.cached[name], region)
             times = [before] if moment == "before" else [after]
-            if moment == "after" and not (self.marks and evict >= 10):
+            if moment == "after" and not (marked and evict >= 10):
                 times.append(before)  # nobody has said yet that it is over
             allowed = [TRUTH[name](one, two, region) for one in times for two in times]
             assert answer in allowed, f"{moment} COMMIT: {answer} for {name}, not {allowed}"
@@ -846,6 +855,13 @@ class Machine(RuleBasedStateMachine):
         actor.commit()
         self.world.at_commit = None
         other.new_request()
+
+    def has_markers(self) -> bool:
+        if self.redis.state != "up":
+            return False
+        client: Any = self.redis.client
+        keys = client.keys("token:*")
+        return any(each and each.startswith(b"!") for each in (client.mget(keys) if keys else ()))
 
     @rule(who=WHO, how=st.sampled_from(TRANSACTIONS))
     def transaction(self, who: int, how: str) -> None:
@@ -930,15 +946,16 @@ class Machine(RuleBasedStateMachine):
         self.world.steps["examples"] += actor.number
         asked = sorted(actor.asked)
         stats = actor.cache.stats
-        for _ in range(3):
-            before = (stats.hits, stats.errors.total())
+        errors = stats.errors.total()
+        for _ in range(3):  # the first may find out tables, the second stores, the third finds
+            hits = stats.hits
             for name, region in asked:
                 actor.new_request()
                 answer = actor.do(actor.cached[name], region)
                 assert answer == TRUTH[name](self.world.now, self.world.now, region), name
         kept = [each for each in asked if each[0] not in NEVER_STORED]
-        if asked and stats.errors.total() == before[1]:
-            assert stats.hits - before[0] >= len(kept), (
+        if asked and stats.errors.total() == errors:  # a slow machine may time out
+            assert stats.hits - hits >= len(kept), (
                 f"not all of {kept} are stored: {stats.as_dict()}"
             )
 
