@@ -11,6 +11,14 @@ import labkit
 
 # For `make mutations`: that a test fails is enough to know, and the smallest case can take minutes.
 settings.register_profile("mutations", phases=[Phase.explicit, Phase.generate])
+# For a long run by hand of tests/test_query_cache_model.py; HYPOTHESIS_EXAMPLES says how long.
+settings.register_profile(
+    "long",
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "2000")),
+    stateful_step_count=50,
+    phases=[Phase.explicit, Phase.generate],
+    print_blob=True,
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

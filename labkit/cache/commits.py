@@ -150,6 +150,8 @@ def _commits_by_itself(connection: Connection, sql: str) -> bool:
         autocommit = connection.dialect.detect_autocommit_setting(driver)
     except NotImplementedError:
         autocommit = False
+    if getattr(driver, "in_transaction", False):  # SQLite's, where BEGIN was sent by hand
+        autocommit = False
     return autocommit or may_commit(sql)
 
 

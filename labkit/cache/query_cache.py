@@ -399,6 +399,11 @@ class QueryCache:
                 self._quietly(tokens.drop, key)
                 found = found._replace(why="an entry that cannot be read")
         why, data = "", None
+        session = self._present_session()
+        if session is not None and isinstance(question, Function):
+            # What it holds may be older than the tokens, and be read without a statement. Nothing
+            # is lost: with writes that are pending we would not be here.
+            session.expire_all()
         with reads.observed() as seen:
             try:
                 value = load()
@@ -530,6 +535,7 @@ class QueryCache:
     def _bypass(self, question: Question, reason: str, load: Callable[[], Any]) -> Any:
         self.stats.count("bypasses", reason)
         say(signals.bypass, self, name=question.name, reason=reason)
+        reads.depends_on(question.tags)  # the caller's entry may be stored all the same
         return load()
 
     def _refused(self, question: Question, key: str, reason: str) -> None:

@@ -13,6 +13,7 @@ READ COMMITTED. SQLite's lasts from the first statement after BEGIN.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -27,10 +28,15 @@ from sqlalchemy.sql.selectable import TextualSelect
 from labkit.cache.commits import WAITING
 from labkit.cache.elements import written
 from labkit.cache.refusal import NotCacheable
-from labkit.cache.writes import tables_written
+from labkit.cache.writes import BEGINNING, tables_written
 
 BEGUN = "labkit.cache.reads.begun"
 EACH_STATEMENT = ("READ COMMITTED", "AUTOCOMMIT")  # levels at which each statement reads anew
+# What begins and ends transactions and SAVEPOINTs reads nothing. To send SQLite's BEGIN as text is
+# what SQLAlchemy advises: https://docs.sqlalchemy.org/en/20/dialects/sqlite.html
+NO_READ = re.compile(
+    BEGINNING + r"(?:begin|start transaction|savepoint|release|rollback)\b", re.I | re.S
+)
 
 _moments = itertools.count()
 _tables: WeakKeyDictionary[Any, frozenset[str] | None] = WeakKeyDictionary()
@@ -112,7 +118,7 @@ def _note_begin(connection: Connection) -> None:
 @event.listens_for(Engine, "before_cursor_execute")
 def _see(connection: Connection, _: Any, sql: str, __: Any, context: Any, ___: Any) -> None:
     load = _current.get()
-    if load is None:
+    if load is None or NO_READ.match(sql):
         return
     compiled = getattr(context, "compiled", None)
     if WAITING in connection.info or tables_written(sql, compiled):
