@@ -23,7 +23,7 @@ from redis.exceptions import ResponseError
 
 from labkit.cache import tokens
 from labkit.cache.breaker import Breaker
-from labkit.cache.client import Client, own_client, recognise
+from labkit.cache.client import Client, open_and_wait, own_client, recognise
 from labkit.cache.settings import Settings, SettingsError
 from labkit.cache.writes import EVERYTHING
 
@@ -134,10 +134,14 @@ class Server:
                 client = own_client(self._given, self._settings.timeout_ms / 1000, self._names)
                 recognise(_asking(client, self._names[0]), self._names)
                 if self._standby is None:
-                    self._standby = own_client(self._given, PATIENCE, self._names)
-                    self._standby.get(self._names[0])  # opens its connection
+                    self._standby = self._stand_by()
                 self._client = client
             return self._client
+
+    def _stand_by(self) -> Client:
+        client = own_client(self._given, self._settings.timeout_ms / 1000, self._names)
+        open_and_wait(client, self._names[0], PATIENCE)
+        return client
 
     def owe(self, qualified: tuple[str, ...], writer: str = "") -> None:
         """Have an invalidation sent as soon as Redis takes it.
@@ -162,13 +166,14 @@ class Server:
                     self._deliverer = None
                     return
             try:
-                standby = self._standby or own_client(self._given, PATIENCE, self._names)
+                standby = self._standby or self._stand_by()
                 self._standby = standby
                 tokens.invalidate(standby, self._everything)
                 for qualified, writer in batch:
                     if writer:  # take it out of the markers
                         tokens.invalidate(standby, *qualified, writer=writer)
             except Exception as error:
+                self._standby = None  # the next one is of whoever is the master then
                 self._on_error(error)
                 time.sleep(min(0.1, self._settings.pause_ms / 1000))
             else:
@@ -204,7 +209,7 @@ def checked_client(client: Client, settings: Settings) -> Client:
     if isinstance(client, redis.RedisCluster) and not HASH_TAG.search(settings.namespace):
         raise SettingsError(
             "In a Redis Cluster an entry and its tags must be in one slot: give the namespace a "
-            f"hash tag, such as {{{settings.namespace.strip('{}') or 'shop'}}}."
+            f"hash tag, such as {{{re.sub('[{}]', '', settings.namespace) or 'shop'}}}."
         )
     return client
 
