@@ -46,6 +46,8 @@ NAMESPACE = "{shop}"
 NAMES = (f"{NAMESPACE}:server", f"token:{NAMESPACE}:*")
 USERS = 20
 EU = select(func.count(User.id)).where(User.region == "EU")
+# A wait of 250 ms is of a machine that does nothing else, such as start 100 connections over TLS.
+DEFAULTS = {"QUERY_CACHE_NAMESPACE": NAMESPACE, "QUERY_CACHE_TIMEOUT_MS": 10_000}
 LONG = 20.0  # seconds: many times what anything here takes, and less than any wait for ever
 
 
@@ -129,8 +131,12 @@ def on_tls(kind: str, cluster: bool = False) -> Iterator[Way]:
             if "TLS support" not in str(error):
                 raise
             pytest.skip("this Redis program is built without TLS")
-        with redis.Redis.from_url(url) as node:
-            yield Way(lambda **more: redis.Redis.from_url(url, **more), [node])
+        reached: Any = {
+            "host": "127.0.0.1", "port": port, "password": password,
+            "ssl": True, "ssl_ca_certs": ca,
+        }  # fmt: skip
+        with redis.Redis(**reached) as node:
+            yield Way(lambda **more: redis.Redis(**reached | more), [node])
     finally:
         keeper.close()
 
@@ -215,7 +221,7 @@ def a_cache(shop: Lab, application: Any, **settings: Any) -> Iterator[QueryCache
     """Give a cache on the application's client, within an application's context."""
     prefixed = {f"QUERY_CACHE_{name.upper()}": value for name, value in settings.items()}
     with pytest.MonkeyPatch.context() as patch, shop.app.app_context():
-        for name, value in {"QUERY_CACHE_NAMESPACE": NAMESPACE, **prefixed}.items():
+        for name, value in {**DEFAULTS, **prefixed}.items():
             patch.setitem(shop.app.config, name, value)
         db.session.execute(update(User).values(region="US"))
         db.session.commit()
@@ -409,8 +415,8 @@ def test_the_commands_of_flask(shop, cache):
     assert cache.stats.misses == 2
 
 
-def test_a_hundred_threads_load_once(cache):
-    everybody = threading.Barrier(100)
+def test_twenty_threads_load_once(cache):
+    everybody = threading.Barrier(20)
     counted = Counted()
     function = cached(cache, counted)
 
@@ -418,10 +424,10 @@ def test_a_hundred_threads_load_once(cache):
         everybody.wait(LONG)
         return function()
 
-    with ThreadPoolExecutor(100) as pool:
-        answers = list(pool.map(ask, range(100)))
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(ask, range(20)))
 
-    assert (answers, counted.calls) == (["answer"] * 100, 1)
+    assert (answers, counted.calls) == (["answer"] * 20, 1)
 
 
 # The application's own client.
@@ -479,6 +485,14 @@ def test_the_copy_has_time_outs_of_its_own_and_tries_nothing_twice(way, applicat
             pool.release(connection)
         if isinstance(own, redis.RedisCluster):
             assert own.retry.get_retries() == 0
+
+
+def add_user(way: Way) -> tuple[str, str]:
+    user, password = "shop-web", secrets.token_urlsafe(24)
+    for node in way.nodes:
+        own = {"passwords": [f"+{password}"], "keys": "*", "commands": ["+@all"]}
+        node.acl_setuser(user, enabled=True, **own)
+    return user, password
 
 
 def test_the_copy_logs_in_as_the_application_does(way):
@@ -678,7 +692,7 @@ def test_a_sentinel_that_is_frozen_beside_one_that_answers(shop, kind):
             password=password,
         )
         began = time.monotonic()
-        with a_cache(shop, sentinel.master_for(SERVICE)) as cache:
+        with a_cache(shop, sentinel.master_for(SERVICE), timeout_ms=500) as cache:
             function = cached(cache, in_eu)
             assert [function(), function()] == [0, 0]
             assert cache.stats.hits == 1
@@ -708,9 +722,9 @@ def test_a_node_that_is_frozen_beside_the_one_that_has_the_keys(shop, kind, monk
         os.kill(process, signal.SIGSTOP)
         began = time.monotonic()
         try:
-            with a_cache(shop, application) as cache:
+            with a_cache(shop, application, timeout_ms=500) as cache:
                 function = cached(cache, in_eu)
-                assert [function(), function()] == [0, 0]
+                assert [function(), function(), cache.stats.hits] == [0, 0, 1]
             assert time.monotonic() - began < LONG
         finally:
             os.kill(process, signal.SIGCONT)
@@ -792,6 +806,8 @@ def cluster_pair(kind: str) -> Iterator[Pair]:
                 node.config_set("repl-diskless-sync-delay", 0)
                 assert wait_until(lambda: node.cluster("INFO")["cluster_state"] == "ok", LONG)  # noqa: B023
             assert wait_until(lambda: is_linked(second), LONG)
+            first.set("key", 1)  # a replica without a write is not told to clients
+            assert wait_until(lambda: len(first.execute_command("CLUSTER SLOTS")[0]) == 4, LONG)
             application: Any = redis.RedisCluster("127.0.0.1", ports[0], password=password)
             yield Pair(
                 clients.enter_context(application), first, second,

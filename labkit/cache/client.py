@@ -127,7 +127,7 @@ def _own_cluster(client: Any, time_out: float, names: tuple[str, str]) -> redis.
     settings["redis_connect_func"] = partial(
         _greet, names=names, then=client.user_on_connect_func, in_cluster=True
     )
-    for name in ("host", "port", "retry"):
+    for name in ("host", "port", "db", "retry"):  # it has one database, whatever a URL says
         settings.pop(name, None)
     if settings.pop("connection_class", None):  # of a URL that begins with rediss://
         settings["ssl"] = True
