@@ -19,9 +19,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
-from functools import partial
 from typing import Any, TypeVar
 
 import redis
@@ -29,8 +27,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 from labkit.cache import tokens
 from labkit.cache.breaker import Breaker
-from labkit.cache.client import Client, own_client, recognise
-from labkit.cache.loading import settle
+from labkit.cache.client import Client, open_and_wait, own_client, recognise
 from labkit.cache.settings import Settings, SettingsError
 from labkit.cache.writes import EVERYTHING
 
@@ -147,22 +144,16 @@ class Server:
                 client = own_client(self._given, time_out, self._names)
                 recognise(_asking(client, self._names[0]), self._names)
                 if self._standby is None:
-                    self._standby = self._opened_standby(time_out)
+                    self._standby = self._stand_by()
                 self._client = client
             return self._client
         finally:
             self._connecting.release()
 
-    def _opened_standby(self, time_out: float) -> Client:
-        """Return a client that is patient, and has its connection: opened without patience."""
-        standby, opening = self._new_standby(), Future[Any]()
-        open_it = partial(settle, opening, partial(standby.get, self._names[0]))
-        threading.Thread(target=open_it, name="querycache-standby", daemon=True).start()
-        opening.result(time_out)
-        return standby
-
-    def _new_standby(self) -> Client:
-        return own_client(self._given, PATIENCE, self._names)
+    def _stand_by(self) -> Client:
+        client = own_client(self._given, self._settings.timeout_ms / 1000, self._names)
+        open_and_wait(client, self._names[0], PATIENCE)
+        return client
 
     def owe(self, qualified: tuple[str, ...], writer: str = "") -> None:
         """Have an invalidation sent as soon as Redis takes it, and wait for one attempt.
@@ -206,12 +197,13 @@ class Server:
 
     def _try_to_deliver(self, batch: list[tuple[tuple[str, ...], str]]) -> bool:
         try:
-            standby = self._standby = self._standby or self._new_standby()
+            standby = self._standby = self._standby or self._stand_by()
             tokens.invalidate(standby, self._everything)
             for qualified, writer in batch:
                 if writer:  # take it out of the markers
                     tokens.invalidate(standby, *qualified, writer=writer)
         except Exception as error:
+            self._standby = None  # the next one is of whoever is the master then
             self._on_error(error)
             return False
         self._breaker.succeeded()
@@ -245,7 +237,7 @@ def checked_client(client: Client, settings: Settings) -> Client:
     if isinstance(client, redis.RedisCluster) and not HASH_TAG.search(settings.namespace):
         raise SettingsError(
             "In a Redis Cluster an entry and its tags must be in one slot: give the namespace a "
-            f"hash tag, such as {{{settings.namespace.strip('{}') or 'shop'}}}."
+            f"hash tag, such as {{{re.sub('[{}]', '', settings.namespace) or 'shop'}}}."
         )
     return client
 

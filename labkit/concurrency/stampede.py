@@ -15,6 +15,7 @@ from typing import Any
 import redis
 from sqlalchemy import create_engine, event, text
 
+from labkit.cache import QueryCache, signals
 from labkit.cache.loading import SingleFlight
 from labkit.concurrency.lease import fetch_with_lease
 from labkit.concurrency.processes import end_with_input, read_task, worker
@@ -26,6 +27,7 @@ TAG = "users"
 TTL = 60  # seconds
 LONG_LEASE = 60_000  # milliseconds
 GATE_TIMEOUT = 30  # seconds
+QUERY_CACHE = "query cache"
 LOADING = "loading"  # what a process says that holds a lease and has begun to load
 
 
@@ -36,7 +38,8 @@ def stampede(
 
     Args:
         lab: its Redis must be a real one, as other processes connect to it. It is emptied first.
-        strategy: "none", "single-flight" (one loader a process) or "lease" (one loader in all).
+        strategy: "none", "single-flight" (one loader a process), "lease" or `QUERY_CACHE` (one
+            loader in all).
         key: the entry that they all want.
         processes: how many processes.
         threads: callers in each process.
@@ -55,18 +58,19 @@ def stampede(
         return sorted(int(each.said()) for each in workers)
 
 
-def crashed_holder(lab: Lab, key: str, lease_ms: int) -> None:
+def crashed_holder(lab: Lab, key: str, lease_ms: int, strategy: str = "lease") -> None:
     """Have a process take the lease of an entry, and kill it (SIGKILL) while it loads.
 
     Args:
         lab: its Redis must be a real one, as another process connects to it.
         key: the entry, which must be missing.
         lease_ms: how long the lease lasts, in milliseconds.
+        strategy: "lease" or `QUERY_CACHE`.
 
     Raises:
         LabError: the lab's Redis is simulated and cannot be shared, or the process has failed.
     """
-    task = _task(lab, key) | {"strategy": "crash", "lease_ms": lease_ms}
+    task = _task(lab, key) | {"strategy": strategy, "lease_ms": lease_ms}
     with worker(MODULE, task) as holder:
         holder.said()
 
@@ -123,8 +127,15 @@ def _work(task: dict[str, Any]) -> int:
     def load_and_store() -> None:
         client.set(key, load(), ex=TTL)
 
+    if task["strategy"] == QUERY_CACHE:
+        signals.miss.connect(lambda *_, **__: gate.arrive(), weak=False)
+        cache = QueryCache(client, lease_ms=LONG_LEASE)
+        ask = cache.query(ttl=TTL, tags=[TAG], name=key)(load)
+
     def fetch() -> None:
-        if task["strategy"] == "lease":
+        if task["strategy"] == QUERY_CACHE:
+            ask()
+        elif task["strategy"] == "lease":
             fetch_with_lease(client, key, load, TTL, LONG_LEASE, TAG, on_miss=gate.arrive)
         elif client.get(key) is None:
             if task["strategy"] == "single-flight":
@@ -150,14 +161,18 @@ def _hold(task: dict[str, Any]) -> None:
         threading.Event().wait()
         return b""  # never
 
-    fetch_with_lease(client, task["key"], load, TTL, task["lease_ms"], TAG)
+    if task["strategy"] == QUERY_CACHE:
+        cache = QueryCache(client, lease_ms=task["lease_ms"])
+        cache.query(ttl=TTL, tags=[TAG], name=task["key"])(load)()
+    else:
+        fetch_with_lease(client, task["key"], load, TTL, task["lease_ms"], TAG)
 
 
 def main() -> None:
     """Do one task, or end early, with the process that gave it."""
     task = read_task()
     end_with_input()
-    if task["strategy"] == "crash":
+    if "lease_ms" in task:
         _hold(task)
     else:
         print(_work(task), flush=True)

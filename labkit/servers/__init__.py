@@ -4,6 +4,7 @@ from labkit.servers.cluster import spare_cluster
 from labkit.servers.keeper import Keeper
 from labkit.servers.postgres import create_cluster, find_postgres, start_postgres, stop_postgres
 from labkit.servers.redis import RedisServer, choose_redis, start_redis
+from labkit.servers.sentinel import spare_sentinel
 from labkit.servers.spare import spare_redis, used_memory
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "find_postgres",
     "spare_cluster",
     "spare_redis",
+    "spare_sentinel",
     "start_postgres",
     "start_redis",
     "stop_postgres",

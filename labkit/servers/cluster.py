@@ -14,7 +14,7 @@ from __future__ import annotations
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -85,13 +85,40 @@ def _start_node(
 ) -> None:
     nodes_file = keeper.directory / f"nodes-{number}.conf"
     nodes_file.write_text(map_of_slots)
-    settings = ["bind 127.0.0.1", f"port {port}", "cluster-enabled yes"]
-    settings += [f'cluster-config-file "{nodes_file}"']
-    settings += [f"requirepass {password}", f"masterauth {password}"]
+    settings = ["cluster-enabled yes", f'cluster-config-file "{nodes_file}"']
+    settings += [f"masterauth {password}"]
     directory = keeper.directory / f"node-{number}"
+    run_on_port(program, directory, port, settings, password, keeper)
+
+
+def run_on_port(
+    program: Path,
+    directory: Path,
+    port: int,
+    settings: list[str],
+    password: str,
+    keeper: Keeper,
+    options: Sequence[str] = (),
+) -> None:
+    """Run a server on a loopback port, which asks for a password.
+
+    Args:
+        program: redis-server or valkey-server.
+        directory: made for it, with mode 0700.
+        port: where it listens.
+        settings: further lines of its configuration.
+        password: what clients have to give.
+        keeper: owns the process.
+        options: further arguments of the program.
+
+    Raises:
+        PortTaken: somebody listens there.
+        LabError: it cannot be run, or does not answer.
+    """
+    settings = ["bind 127.0.0.1", f"port {port}", f"requirepass {password}", *settings]
     url = f"redis://:{password}@127.0.0.1:{port}/0"
     try:
-        run_program(program, directory, settings, url, keeper)
+        run_program(program, directory, settings, url, keeper, options)
     except LabError:
         log = directory / "log"
         if log.exists() and "Address already in use" in log.read_text(errors="replace"):

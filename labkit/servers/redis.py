@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -209,7 +210,7 @@ def _start_program(kind: str, program: Path, keeper: Keeper) -> RedisServer:
         settings = ["port 0", f'unixsocket "{_quoted(socket_path)}"', "unixsocketperm 700"]
         url = f"unix://{quote(str(socket_path))}"
     else:
-        port, password = _free_port(), secrets.token_urlsafe(24)
+        port, password = free_port(), secrets.token_urlsafe(24)
         settings = ["bind 127.0.0.1", f"port {port}", f"requirepass {password}"]
         url = f"redis://:{password}@127.0.0.1:{port}/0"
     pid, info = run_program(program, directory, settings, url, keeper)
@@ -218,7 +219,12 @@ def _start_program(kind: str, program: Path, keeper: Keeper) -> RedisServer:
 
 
 def run_program(
-    program: Path, directory: Path, settings: list[str], url: str, keeper: Keeper
+    program: Path,
+    directory: Path,
+    settings: list[str],
+    url: str,
+    keeper: Keeper,
+    options: Sequence[str] = (),
 ) -> tuple[int, dict[str, Any]]:
     """Run a server that keeps nothing, and return its process id and INFO once it answers.
 
@@ -228,6 +234,7 @@ def run_program(
         settings: lines of its configuration: where it listens, and the password where that is TCP.
         url: where it answers then.
         keeper: owns the process.
+        options: further arguments of the program, such as `--sentinel`.
 
     Raises:
         LabError: it cannot be run, or does not answer.
@@ -240,7 +247,8 @@ def run_program(
     log = directory / "log"
     try:
         # It keeps nothing, so there is nothing to end gently for.
-        pid = keeper.spawn([str(program), str(config)], log=log, stop_signal=signal.SIGKILL)
+        command = [str(program), str(config), *options]
+        pid = keeper.spawn(command, log=log, stop_signal=signal.SIGKILL)
     except OSError as error:
         raise LabError(
             f"{program} could not be run: {error}.\n"
@@ -253,7 +261,7 @@ def _quoted(path: Path) -> str:
     return str(path).replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a loopback port that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
