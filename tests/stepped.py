@@ -40,7 +40,7 @@ return found
 """
 
 
-class Runner(greenlet):
+class Runner(greenlet):  # type: ignore[misc]
     """Code that runs until its next stop.
 
     Attributes:
@@ -66,24 +66,28 @@ def stop() -> Runner | None:
     return runner
 
 
-def see(what: object) -> None:
+def see(what: str) -> None:
     """Note what an actor has learnt in this step."""
     runner = getcurrent()
     if isinstance(runner, Runner):
-        note = str(what)
-        if not runner.asks_again or runner.seen[-1:] != [note]:
-            runner.seen.append(note)
+        if not runner.asks_again or runner.seen[-1:] != [what]:
+            runner.seen.append(what)
         runner.asks_again = False
 
 
-def stopping(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that stops before it calls another, and notes what that returns."""
+def stopping(call: Callable[..., Any], name: str = "") -> Callable[..., Any]:
+    """Return a function that stops before it calls another, and notes what that returns.
+
+    Args:
+        call: what sends something.
+        name: of what is sent; without it, the first argument.
+    """
 
     def stop_and_call(*args: Any, **options: Any) -> Any:
         if stop() is None:
             return call(*args, **options)
         answer = call(*args, **options)
-        see(answer)
+        see(f"{name or args[0]} {answer}")
         return answer
 
     return stop_and_call
@@ -91,7 +95,7 @@ def stopping(call: Callable[..., Any]) -> Callable[..., Any]:
 
 def stop_at_commands(client: Any) -> None:
     """Have a Redis client stop before each command."""
-    client.mget = stopping(client.mget)
+    client.mget = stopping(client.mget, "MGET")
     client.execute_command = stopping(client.execute_command)
 
 
@@ -99,13 +103,13 @@ def stop_at_statements(engine: Engine, which: Callable[[str], bool]) -> None:
     """Have an engine stop before each COMMIT, and before each statement that is asked for."""
     dialect: Any = engine.dialect
     assert not hasattr(dialect, "labkit_listens"), "a writer's mark must come before this stop"
-    dialect.do_commit = stopping(dialect.do_commit)
+    dialect.do_commit = stopping(dialect.do_commit, "COMMIT")
 
     @event.listens_for(engine, "before_cursor_execute")
     def _stop(_: Any, __: Any, sql: str, *___: Any) -> None:
         if which(sql):
             stop()
-        see("SQL")
+        see(sql.split()[0])
 
 
 def clock(polls: float) -> Any:
