@@ -10,7 +10,8 @@ another one, the token that every entry carries is replaced before anything is r
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from contextlib import suppress
+from functools import lru_cache, partial
 from importlib import resources
 from typing import Any
 
@@ -46,7 +47,7 @@ class OwnRedis(redis.Redis):
         """
         connection: Any = self.connection_pool.get_connection()
         try:
-            connection.send_command("MGET", *keys)
+            connection.send_packed_command((_packed_mget(keys),))
             values = connection.read_response()
             if type(values) is not list or len(values) != len(keys):
                 connection.disconnect()
@@ -54,6 +55,45 @@ class OwnRedis(redis.Redis):
             return values
         finally:
             self.connection_pool.release(connection)
+
+
+class OwnPool(ConnectionPool):
+    """A pool that hands out a connection which is ready without its lock, and without telemetry.
+
+    They are a fifth of what a hit takes. Popping from a list and appending to it are atomic.
+    """
+
+    def get_connection(self, *_: Any, **__: Any) -> Any:
+        """Return a connection that is open, and has nothing left to read."""
+        try:
+            connection = self._available_connections.pop()
+        except IndexError:
+            return super().get_connection()
+        self._in_use_connections.add(connection)
+        with suppress(redis.RedisError, OSError):
+            if not connection.can_read():
+                return connection
+        super().release(connection)
+        return super().get_connection()  # which opens it again
+
+    def release(self, connection: Any) -> None:
+        """Take a connection back."""
+        if connection.should_reconnect() or not self.owns_connection(connection):
+            super().release(connection)
+        else:
+            self._in_use_connections.discard(connection)
+            self._available_connections.append(connection)
+
+
+@lru_cache(maxsize=4_096)
+def _packed_mget(keys: tuple[str, ...]) -> bytes:
+    """Return an MGET as it is sent.
+
+    (https://redis.io/docs/latest/develop/reference/protocol-spec/#arrays)
+    """
+    parts = [b"MGET", *(key.encode() for key in keys)]
+    lengths_and_parts = [b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]
+    return b"*%d\r\n%b" % (len(parts), b"".join(lengths_and_parts))
 
 
 def own_client(client: Client, time_out: float, names: tuple[str, str]) -> Client:
@@ -76,7 +116,7 @@ def own_client(client: Client, time_out: float, names: tuple[str, str]) -> Clien
             pool.service_name, sentinel, connection_class=pool.connection_class, **settings
         )
     else:
-        own = ConnectionPool(pool.connection_class, max_connections=2**31, **settings)
+        own = OwnPool(pool.connection_class, max_connections=2**31, **settings)
     return OwnRedis(connection_pool=own)
 
 
