@@ -109,7 +109,7 @@ class Contenders:
             PLAIN: self._plain,
             OURS: self.cache.query(ttl=TTL, tags=["users", "orders"])(report),
             ROWS: self._rows,
-            "the article's": article.cached(self.client, TTL)(report),
+            "the article's": article.cached(redis.Redis.from_url(url), TTL)(report),
             "Flask-Caching": flask_caching.Cache(self.app).memoize()(report),
             "dogpile.cache": region.cache_on_arguments()(report),
             "cashews": cashews(ttl=TTL)(awaited_report),

@@ -73,23 +73,20 @@ def dumps(value: Any) -> bytes:
         raise NotStorable("the value is nested too deeply, or contains itself") from None
 
 
-def loads(data: bytes | memoryview) -> Any:
-    """Return the value that `dumps` made these bytes of. A view of bytes is read without a copy.
+def loads(data: bytes) -> Any:
+    """Return the value that `dumps` made these bytes of.
 
     Raises:
         CorruptData: there is no such value here. Take it for a miss.
         TypeError: the argument is not bytes.
     """
-    whole = data.obj if type(data) is memoryview else data
-    if not isinstance(whole, bytes):
+    if not isinstance(data, bytes):
         kind = type(data).__name__
         raise TypeError(f"loads takes bytes, not {kind}: open Redis without decode_responses")
     try:
         value = orjson.loads(data)
         # The first search is the faster one by far; most data has no tag and is ready now.
-        if b"$" in whole and TAGGED in whole and type(value) in NESTED:
-            return _read(value)
-        return value
+        return _read(value) if b"$" in data and TAGGED in data else value
     except Exception as error:
         raise CorruptData(f"{len(data)} bytes that this codec did not write: {error!r}") from error
 

@@ -17,7 +17,6 @@ In a Cluster an entry and its tags' tokens must be in one slot: give them one ha
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from functools import lru_cache
 from importlib import resources
 from typing import Any, NamedTuple
@@ -36,8 +35,7 @@ class Lookup(NamedTuple):
     """What a look into the cache has found.
 
     Attributes:
-        value: the entry's value, bytes or a view of them; None if there is none, or one that does
-            not count.
+        value: the entry's value; None if there is none, or one that does not count.
         tokens: the token of each tag, or its marker; b"" where there is none. A fill needs them,
             so they were read before the database.
         holder: whoever holds the entry's lease; b"" if nobody does.
@@ -45,7 +43,7 @@ class Lookup(NamedTuple):
         why: why we do not, for people.
     """
 
-    value: Any
+    value: bytes | None
     tokens: tuple[bytes, ...]
     holder: bytes = b""
     ours: bool = False
@@ -79,18 +77,14 @@ def _keys(key: str, *tags: str) -> tuple[str, ...]:
 
 
 def look(client: redis.Redis, key: str, *tags: str) -> Lookup:
-    """Read an entry, its tags' tokens, and who holds its lease: one command.
-
-    The value is a view: a hundred thousand bytes are not copied to leave out the first fifty.
-    """
+    """Read an entry, its tags' tokens, and who holds its lease: one command."""
     found: Any = client.mget(*_keys(key, *tags))
-    return _lookup(found, memoryview)
+    return _lookup(found)
 
 
 def lookup(client: redis.Redis, key: str, *tags: str) -> Lookup:
     """Read an entry and its tags' tokens: one command, and another where a token has to be made."""
-    read: Any = client.mget(*_keys(key, *tags))
-    found = _lookup(read)
+    found = look(client, key, *tags)
     return take(client, key, 0, *tags) if b"" in found.tokens or found.busy else found
 
 
@@ -126,7 +120,7 @@ def take(
     return taken._replace(ours=taken.holder == holder)
 
 
-def _lookup(found: list[bytes | None], kind: Callable[[bytes], Any] = bytes) -> Lookup:
+def _lookup(found: list[bytes | None]) -> Lookup:
     entry, holder, *read = found
     if None in read or b"" in read:
         return Lookup(None, tuple([token or b"" for token in read]), holder or b"")
@@ -134,7 +128,7 @@ def _lookup(found: list[bytes | None], kind: Callable[[bytes], Any] = bytes) -> 
     stamp = stamp_of(tokens)
     if entry is None or not entry.startswith(stamp):
         return Lookup(None, tokens, holder or b"")
-    return Lookup(kind(entry)[len(stamp) :], tokens, holder or b"")
+    return Lookup(entry[len(stamp) :], tokens, holder or b"")
 
 
 def stamp_of(tokens: tuple[bytes, ...]) -> bytes:
