@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from functools import partial
+from contextlib import suppress
+from functools import lru_cache, partial
 from importlib import resources
 from typing import Any
 
@@ -36,6 +37,7 @@ NOT_COPIED = (
     "retry_on_error",
     "cache",
 )
+READ_SIZE = 2**17  # bytes: an entry of 1,000 rows in one go, where redis-py's 32 kB take four
 Client = Any  # redis.Redis or RedisCluster: they share no type
 
 
@@ -50,7 +52,7 @@ class OwnRedis(redis.Redis):
         """
         connection: Any = self.connection_pool.get_connection()
         try:
-            connection.send_command("MGET", *keys)
+            connection.send_packed_command((_packed_mget(keys),))
             values = connection.read_response()
             if type(values) is not list or len(values) != len(keys):
                 raise InvalidResponse(f"no answer to MGET: {values!r:.60}")
@@ -60,6 +62,45 @@ class OwnRedis(redis.Redis):
             raise
         finally:
             self.connection_pool.release(connection)
+
+
+class OwnPool(ConnectionPool):
+    """A pool that hands out a connection which is ready without its lock, and without telemetry.
+
+    They are a fifth of what a hit takes. Popping from a list and appending to it are atomic.
+    """
+
+    def get_connection(self, *_: Any, **__: Any) -> Any:
+        """Return a connection that is open, and has nothing left to read."""
+        try:
+            connection = self._available_connections.pop()
+        except IndexError:
+            return super().get_connection()
+        self._in_use_connections.add(connection)
+        with suppress(redis.RedisError, OSError):
+            if not connection.can_read():
+                return connection
+        super().release(connection)
+        return super().get_connection()  # which opens it again
+
+    def release(self, connection: Any) -> None:
+        """Take a connection back."""
+        if connection.should_reconnect() or not self.owns_connection(connection):
+            super().release(connection)
+        else:
+            self._in_use_connections.discard(connection)
+            self._available_connections.append(connection)
+
+
+@lru_cache(maxsize=4_096)
+def _packed_mget(keys: tuple[str, ...]) -> bytes:
+    """Return an MGET as it is sent.
+
+    (https://redis.io/docs/latest/develop/reference/protocol-spec/#arrays)
+    """
+    parts = [b"MGET", *(key.encode() for key in keys)]
+    lengths_and_parts = [b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]
+    return b"*%d\r\n%b" % (len(parts), b"".join(lengths_and_parts))
 
 
 def own_client(client: Client, time_out: float, names: tuple[str, str]) -> Client:
@@ -82,7 +123,7 @@ def own_client(client: Client, time_out: float, names: tuple[str, str]) -> Clien
             pool.service_name, sentinel, connection_class=pool.connection_class, **settings
         )
     else:
-        own = ConnectionPool(pool.connection_class, max_connections=2**31, **settings)
+        own = OwnPool(pool.connection_class, max_connections=2**31, **settings)
     return OwnRedis(connection_pool=own)
 
 
@@ -117,6 +158,7 @@ def _settings(settings: dict[str, Any], time_out: float, names: tuple[str, str])
         "socket_connect_timeout": time_out,
         "decode_responses": False,
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),  # it waits longer
+        "socket_read_size": READ_SIZE,
         "retry": Retry(NoBackoff(), 0),
         "redis_connect_func": partial(_greet, names=names, then=settings.get("redis_connect_func")),
     }

@@ -339,8 +339,9 @@ class QueryCache:
             found = server.ask(tokens.look, key, *self._qualify(question.tags))
             if found.value is not None:
                 answer = loads(found.value)
-                self.stats.count("hits")
-                say(signals.hit, self, name=question.name, key=key)
+                self.stats.count_hit()
+                if signals.hit.receivers:
+                    say(signals.hit, self, name=question.name, key=key)
                 reads.depends_on(question.tags)
                 return answer
         except Unavailable:
@@ -453,7 +454,7 @@ class QueryCache:
         if not isinstance(self._session, scoped_session):
             return self._session
         try:
-            return self._session()
+            return self._session.registry()
         except RuntimeError:  # outside of an application's context
             return None
 
@@ -577,11 +578,13 @@ class QueryCache:
     def _qualify(self, tags: Collection[str]) -> tuple[str, ...]:
         """Return the tags as their tokens are called: each with the namespace."""
         names = tuple(tags)
-        if names not in self._qualified:
+        qualified = self._qualified.get(names)
+        if qualified is None:
             if len(self._qualified) >= MOST_TOLD:
                 self._qualified.clear()
-            self._qualified[names] = tuple([f"{self._settings.namespace}:{tag}" for tag in names])
-        return self._qualified[names]
+            qualified = tuple([f"{self._settings.namespace}:{tag}" for tag in names])
+            self._qualified[names] = qualified
+        return qualified
 
     def _quietly(self, command: Callable[..., Any], *args: Any) -> bool:
         """Send what is not needed but good; return whether Redis took it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,7 +19,7 @@ from labkit.cache.writes import EVERYTHING
 
 # Two values of one of these types are the same question if they are equal.
 PLAIN = frozenset({int, str, bytes, bool, type(None)})
-MOST_KEYS = 4_096  # that are remembered for each function; then remembering begins anew
+MOST_KEYS = 4_096  # that are remembered for each function
 
 
 def checked_tags(tags: Collection[str]) -> frozenset[str]:
@@ -103,7 +104,8 @@ class Function(Question):
         super().__init__(options["name"] or name_of(function), ttl, tags, by_table)
         self._function = function
         self._options = options
-        self._keys: dict[Any, str] = {}
+        # Typed, as 1 and True are equal, and different questions.
+        self._plain_key = lru_cache(MOST_KEYS, typed=True)(self._key_of_plain)
 
     def key(
         self, namespace: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: Any
@@ -113,18 +115,12 @@ class Function(Question):
         Raises:
             TypeError: an argument has no key.
         """
-        values = (*args, *kwargs.values(), context)
-        kinds = tuple(map(type, values))
-        if not PLAIN.issuperset(kinds):
-            return self._key(namespace, args, kwargs, context)
-        call = (namespace, values, kinds, tuple(kwargs))
-        key = self._keys.get(call)
-        if key is None:
-            key = self._key(namespace, args, kwargs, context)
-            if len(self._keys) >= MOST_KEYS:
-                self._keys.clear()
-            self._keys[call] = key
-        return key
+        if PLAIN.issuperset(map(type, (*args, *kwargs.values(), context))):
+            return self._plain_key(namespace, context, *args, **kwargs)
+        return self._key(namespace, args, kwargs, context)
+
+    def _key_of_plain(self, namespace: str, context: Any, /, *args: Any, **kwargs: Any) -> str:
+        return self._key(namespace, args, kwargs, context)
 
     def _key(
         self, namespace: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: Any

@@ -85,6 +85,8 @@ def has_pending_writes(session: Any) -> bool:
     """Whether a session has something to flush, or has sent writes that are not committed."""
     if not session._is_clean():  # what `new`, `dirty` and `deleted` say, at a thirtieth of the cost
         return True
+    if session.get_transaction() is None:  # as it is in most requests that begin with a hit
+        return False
     return any(WAITING in connection.info for connection in _connections(session))
 
 

@@ -64,7 +64,6 @@ class Server:
 
     def begin(self) -> None:
         """Begin anew, as a child of a fork does: the parent delivers what is owed."""
-        self._lock = threading.Lock()
         self._connecting = threading.Lock()
         self._breaker = Breaker(self._settings.pause_ms / 1000)
         self._client: Client = None

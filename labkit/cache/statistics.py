@@ -36,6 +36,11 @@ class Statistics:
         self.refused_fills: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
 
+    def count_hit(self) -> None:
+        """Add one to the hits, as `count("hits")` does at more cost."""
+        with self._lock:
+            self.hits += 1
+
     def count(self, what: str, reason: str = "") -> None:
         """Add one to a count, or to one reason's count."""
         with self._lock:

@@ -17,6 +17,7 @@ In a Cluster an entry and its tags' tokens must be in one slot: give them one ha
 from __future__ import annotations
 
 import secrets
+from functools import lru_cache
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -72,9 +73,15 @@ def lease_key(key: str) -> str:
     return f"lease:{key}"
 
 
+@lru_cache(maxsize=4_096)
+def _keys(key: str, *tags: str) -> tuple[str, ...]:
+    """Return the keys of an entry, of its lease, and of each tag's token."""
+    return (key, lease_key(key), *map(token_key, tags))
+
+
 def look(client: redis.Redis, key: str, *tags: str) -> Lookup:
     """Read an entry, its tags' tokens, and who holds its lease: one command."""
-    found: Any = client.mget(key, lease_key(key), *map(token_key, tags))
+    found: Any = client.mget(*_keys(key, *tags))
     return _lookup(found)
 
 
@@ -104,7 +111,7 @@ def take(
         note: a key, and what to keep under it for a day.
     """
     holder = b"lease:" + new_token()
-    keys = [key, lease_key(key), *map(token_key, tags)]
+    keys = [*_keys(key, *tags)]
     arguments: list[bytes | int] = [holder, lease_ms, *(new_token() for _ in tags)]
     if note is not None:
         keys.append(note[0])

@@ -76,7 +76,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a crashed writer whose marker stays for ever: Lua",
         TAKE,
-        "if tonumber(deadline) > now and tonumber(deadline) <= now + 3600000 then -- as in mark.lua",
+        "if tonumber(deadline) > now and tonumber(deadline) <= now + 3600000 then",
         "if true then",
     ),
     (
@@ -130,8 +130,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a reader that replaces the tokens of others: Lua",
         TAKE,
-        "if token == '' or (marked and is_over(token)) or (not marked and #token > 1024) then -- foreign",
-        "if true then",
+        "if token == '' or (marked and is_over(token)) or",
+        "if true or",
     ),
     (
         "a fill without what it was looked up with: labkit",

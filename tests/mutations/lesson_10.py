@@ -348,8 +348,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "the commit of two phases unnoticed: labkit",
         COMMITS,
-        "    own.do_commit_twophase = tell_after(dialect.do_commit_twophase, dialect.do_rollback_twophase)\n",
-        "",
+        "tell_after(dialect.do_commit_twophase, dialect.do_rollback_twophase)",
+        "dialect.do_commit_twophase",
     ),
     (
         "what is rolled back is told after the next commit: labkit",

@@ -1,0 +1,341 @@
+"""QueryCache beside its peers: a part of what `make bench` runs.
+
+All that is compared runs in turns, in an order that changes from round to round, so that what slows
+one down slows all. Each peer is set up as its own documentation does. cashews is asyncio's: it is
+awaited within a loop that runs already, and 100 tasks ask it where 100 threads ask the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import random
+import secrets
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote
+
+import flask_caching
+import orjson
+import redis
+from cashews import Cache
+from cashews.backends.redis import Redis as CashewsRedis
+from cashews.picklers import PicklerType
+from cashews.wrapper.backend_settings import register_backend
+from dogpile.cache import make_region
+from flask import Flask
+
+from labkit.baselines import article, deletion
+from labkit.cache import QueryCache, tokens
+from labkit.servers import Keeper, choose_redis, start_redis
+from labkit.servers.redis import _free_port, find_program, run_program
+from labkit.shop import User, db
+from labkit.shop.rows import user_rows
+from scripts.timings import Row, seconds
+
+MOST = {10: 1.25, 100: 1.15, 1_000: 1.10}  # of GET + orjson, by the number of rows
+ROUNDS = 1_500
+TTL = 3_600  # seconds
+LOAD = 0.1  # seconds that a load takes while 100 ask
+THREADS = 16
+TURN = 0.25  # seconds of throughput at a time
+ASKING = 100
+COLUMNS = ("id", "username", "region", "email", "name")
+PLAIN, OURS, ROWS = "GET + orjson", "QueryCache", "QueryCache.rows of one statement"
+
+register_backend("unix", CashewsRedis, pass_uri=True, pickler=PicklerType.DEFAULT)
+_users = [dict(zip(COLUMNS, row, strict=True)) for row in user_rows(max(MOST))]
+_loads: list[int] = []
+
+
+def report(rows: int) -> list[dict[str, Any]]:
+    """Be what is cached. A number that is no size is asked for by 100 at once, and takes a while."""
+    _loads.append(rows)
+    if rows not in MOST:
+        time.sleep(LOAD)
+    return _users[:rows]
+
+
+async def awaited_report(rows: int) -> list[dict[str, Any]]:
+    """Be the same for asyncio."""
+    _loads.append(rows)
+    if rows not in MOST:
+        await asyncio.sleep(LOAD)
+    return _users[:rows]
+
+
+class Contenders:
+    """One server, and all that asks it by one connection's kind of URL.
+
+    Attributes:
+        client: a plain client.
+        by_name: what gives an answer for a number of rows.
+        app: in whose context it is asked.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.client = redis.Redis.from_url(url)
+        self.app = Flask("bench")
+        self.app.config.update(
+            SQLALCHEMY_DATABASE_URI="sqlite://",
+            QUERY_CACHE_URL=url,
+            CACHE_TYPE="RedisCache",
+            CACHE_REDIS_URL=url,
+            CACHE_DEFAULT_TIMEOUT=TTL,
+        )
+        db.init_app(self.app)
+        self.cache = QueryCache()
+        self.cache.init_app(self.app, db)
+        region = make_region().configure(
+            "dogpile.cache.redis",
+            expiration_time=TTL,
+            arguments={
+                "url": url,
+                "redis_expiration_time": 2 * TTL,
+                "distributed_lock": True,
+                "thread_local_lock": False,
+            },
+        )
+        cashews = Cache()
+        cashews.setup(url)
+        self.by_name: dict[str, Callable[[int], Any]] = {
+            PLAIN: self._plain,
+            OURS: self.cache.query(ttl=TTL, tags=["users", "orders"])(report),
+            ROWS: self._rows,
+            "the article's": article.cached(redis.Redis.from_url(url), TTL)(report),
+            "Flask-Caching": flask_caching.Cache(self.app).memoize()(report),
+            "dogpile.cache": region.cache_on_arguments()(report),
+            "cashews": cashews(ttl=TTL)(awaited_report),
+        }
+        with self.app.app_context():
+            db.create_all()
+            for user in _users:
+                db.session.add(User(**user))
+            db.session.commit()
+        columns = [getattr(User, name) for name in COLUMNS]
+        every = db.select(*columns).order_by(User.id)
+        self._statements = {rows: every.limit(rows) for rows in MOST}
+        for rows in MOST:
+            self.client.set(f"plain:{rows}", orjson.dumps(_users[:rows]))
+
+    def close(self) -> None:
+        """Stop watching writes, and close what is open."""
+        self.cache.close()
+        with self.app.app_context():
+            db.engine.dispose()
+        self.client.close()
+
+    def _plain(self, rows: int) -> Any:
+        found: Any = self.client.get(f"plain:{rows}")
+        return orjson.loads(found)
+
+    def _rows(self, rows: int) -> Any:
+        return self.cache.rows(self._statements[rows], TTL)
+
+
+@contextlib.contextmanager
+def contenders() -> Iterator[dict[str, Contenders]]:
+    """Give those over a unix socket and those over TCP, of one server."""
+    keeper = Keeper()
+    kind, _ = choose_redis("auto")
+    port, password = _free_port(), secrets.token_urlsafe(24)
+    socket = keeper.directory / "both" / "redis.sock"
+    urls = {
+        "unix": f"unix://:{password}@{quote(str(socket))}",
+        "TCP": f"redis://:{password}@127.0.0.1:{port}/0",
+    }
+    settings = [
+        f"port {port}", "bind 127.0.0.1", f"requirepass {password}",
+        f'unixsocket "{socket}"', "unixsocketperm 700",
+    ]  # fmt: skip
+    made: dict[str, Contenders] = {}
+    try:
+        run_program(find_program(kind), socket.parent, settings, urls["TCP"], keeper)
+        for name, url in urls.items():
+            made[name] = Contenders(url)
+        yield made
+    finally:
+        for each in made.values():
+            each.close()
+        keeper.close()
+
+
+def query_cache() -> Iterator[Row]:
+    """Give all that QueryCache must reach, but for its invalidation."""
+    with contenders() as both:
+        for connection, each in both.items():
+            yield from asyncio.run(_hits(connection, each))
+        yield from throughput(both["unix"])
+    yield from imports()
+
+
+async def _hits(connection: str, contenders: Contenders) -> list[Row]:
+    """Return the lines of one connection: each contender's hit, at each size."""
+    table = []
+    with contenders.app.app_context():
+        calls = {name: await _loads_of_many(contenders, name) for name in contenders.by_name}
+        for rows, most in MOST.items():
+            sent = {
+                name: await _commands(contenders.client, ask, rows)
+                for name, ask in contenders.by_name.items()
+            }
+            taken = await _in_turns(contenders.by_name, rows)
+            ratios = {name: each / taken[PLAIN] for name, each in taken.items()}
+            peers = [name for name in ratios if name not in (PLAIN, OURS, ROWS)]
+            what = f"a hit, {rows:,} rows, {connection}: {PLAIN}"
+            table.append(Row(what, f"{taken[PLAIN] * 1e6:.0f} us"))
+            for name in (OURS, ROWS, *peers):
+                commands = f"{sent[name]:g} command{'s' if sent[name] != 1 else ''}"
+                what = f"  {name}: {commands}"
+                if name != ROWS:
+                    what += f"; of {ASKING} misses at once {calls[name]} load"
+                target = f"at most x{most:.2f}" if name == OURS else ""
+                reached = ratios[name] <= most or name != OURS
+                table.append(Row(what, f"x{ratios[name]:.2f}", target, reached))
+            against = ratios[OURS] / min(ratios[name] for name in peers)
+            what = f"  {OURS} against the fastest of those four"
+            table.append(Row(what, f"x{against:.2f}", "under x1.00", against < 1))
+    return table
+
+
+async def _in_turns(asks: dict[str, Callable[[int], Any]], rows: int) -> dict[str, float]:
+    """Return each one's median, in seconds."""
+    taken: dict[str, list[float]] = {name: [] for name in asks}
+    awaited = {name for name, ask in asks.items() if inspect.iscoroutinefunction(ask)}
+    order = list(asks)
+    shuffle = random.Random(rows).shuffle
+    for _ in range(ROUNDS):
+        shuffle(order)
+        for name in order:
+            ask = asks[name]
+            if name in awaited:
+                began = time.perf_counter()
+                await ask(rows)
+                taken[name].append(time.perf_counter() - began)
+            else:
+                taken[name].append(seconds(lambda: ask(rows)))  # noqa: B023  (run at once)
+    return {name: statistics.median(each) for name, each in taken.items()}
+
+
+async def _commands(client: redis.Redis, ask: Callable[[int], Any], rows: int) -> float:
+    """Return how many commands a hit sends, by the server's own count."""
+    hits = 10
+    await _answer(ask, rows)
+    _loads.clear()
+    client.config_resetstat()
+    for _ in range(hits):
+        await _answer(ask, rows)
+    assert not _loads, f"{ask} has loaded anew"
+    counts: Any = client.info("commandstats")
+    sent = {name: each["calls"] for name, each in counts.items()}
+    return sum(sent.values(), start=-sent.get("cmdstat_config|resetstat", 0)) / hits
+
+
+async def _answer(ask: Callable[[int], Any], rows: int) -> Any:
+    answer = ask(rows)
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+async def _loads_of_many(contenders: Contenders, name: str) -> int:
+    """Return how often the function is called where 100 ask at once for what is not there."""
+    ask = contenders.by_name[name]
+    if name in (PLAIN, ROWS):
+        return 0
+    _loads.clear()
+    if inspect.iscoroutinefunction(ask):
+        await asyncio.gather(*(ask(ASKING) for _ in range(ASKING)))
+        return len(_loads)
+    together = threading.Barrier(ASKING)
+
+    def ask_with_the_others() -> None:
+        with contenders.app.app_context():
+            together.wait()
+            ask(ASKING)
+
+    with ThreadPoolExecutor(ASKING) as pool:
+        for each in [pool.submit(ask_with_the_others) for _ in range(ASKING)]:
+            each.result()
+    return len(_loads)
+
+
+def throughput(contenders: Contenders) -> Iterator[Row]:
+    """Hits a second of 16 threads in one process."""
+    for rows in MOST:
+        counts = {PLAIN: 0, OURS: 0}
+        for _ in range(8):
+            for name in counts:
+                counts[name] += _hits_of_threads(contenders, contenders.by_name[name], rows)
+        ratio = counts[OURS] / counts[PLAIN]
+        a_second = counts[OURS] / (8 * TURN)
+        what = f"{THREADS} threads, {rows:,} rows, unix: {a_second:,.0f} hits a second"
+        yield Row(f"{what} against {PLAIN}", f"x{ratio:.2f}", "at least x0.75", ratio >= 0.75)
+
+
+def _hits_of_threads(contenders: Contenders, ask: Callable[[int], Any], rows: int) -> int:
+    together = threading.Barrier(THREADS)
+
+    def ask_for_a_while(_: int) -> int:
+        count = 0
+        with contenders.app.app_context():
+            ask(rows)  # has its connection now
+            together.wait()
+            end = time.perf_counter() + TURN
+            while time.perf_counter() < end:
+                ask(rows)
+                count += 1
+        return count
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return sum(pool.map(ask_for_a_while, range(THREADS)))
+
+
+def invalidations(few: int, many: int) -> Iterator[Row]:
+    """One invalidation of a tag with few entries, and with many, each on a server of its own."""
+    keepers = Keeper(), Keeper()
+    caches: list[QueryCache] = []
+    try:
+        for keeper, entries in zip(keepers, (few, many), strict=True):
+            client = start_redis("wheel", keeper).connect(socket_timeout=None)
+            cache = QueryCache(client)
+            found = tokens.lookup(client, "any", f"{cache.namespace}:tag")
+            deletion.fill(client, entries, "tag", tokens.stamp_of(found.tokens) + b"x")
+            caches.append(cache)
+        small, large = caches
+        taken = [
+            (seconds(lambda: small.invalidate("tag")), seconds(lambda: large.invalidate("tag")))
+            for _ in range(2_000)
+        ]
+    finally:
+        for cache in caches:
+            cache.close()
+        for keeper in keepers:
+            keeper.close()
+    least, most = map(statistics.median, zip(*taken, strict=True))
+    what = f"invalidate {few:,} entries, {many:,}: QueryCache"
+    yield Row(what, f"{least * 1e3:.2f} ms, {most * 1e3:.2f} ms")
+    what = "  the million against the thousand"
+    yield Row(what, f"x{most / least:.2f}", "under x1.30", most < 1.3 * least)
+
+
+def imports() -> Iterator[Row]:
+    """Importing QueryCache where flask_sqlalchemy and redis are there already: the least of 9."""
+    code = (
+        "import flask_sqlalchemy, redis, time; began = time.perf_counter(); "
+        "from labkit.cache import QueryCache; print(time.perf_counter() - began)"
+    )
+    told = [subprocess.check_output([sys.executable, "-c", code], text=True) for _ in range(9)]
+    least = min(map(float, told))
+    what = "from labkit.cache import QueryCache, beyond flask_sqlalchemy and redis"
+    yield Row(what, f"{least * 1e3:.0f} ms", "at most 50 ms", least <= 0.05)
+
+
+if __name__ == "__main__":
+    for row in query_cache():
+        print(f"{row.what:80}  {row.measured:>14}  {row.target:16}  {row.reached}")
