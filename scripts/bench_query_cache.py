@@ -35,7 +35,7 @@ from flask import Flask
 from labkit.baselines import article, deletion
 from labkit.cache import QueryCache, tokens
 from labkit.servers import Keeper, choose_redis, start_redis
-from labkit.servers.redis import _free_port, find_program, run_program
+from labkit.servers.redis import free_port, find_program, run_program
 from labkit.shop import User, db
 from labkit.shop.rows import user_rows
 from scripts.timings import Row, seconds
@@ -145,7 +145,7 @@ def contenders() -> Iterator[dict[str, Contenders]]:
     """Give those over a unix socket and those over TCP, of one server."""
     keeper = Keeper()
     kind, _ = choose_redis("auto")
-    port, password = _free_port(), secrets.token_urlsafe(24)
+    port, password = free_port(), secrets.token_urlsafe(24)
     socket = keeper.directory / "both" / "redis.sock"
     urls = {
         "unix": f"unix://:{password}@{quote(str(socket))}",

@@ -143,7 +143,8 @@ def open_and_wait(client: Client, key: str, time_out: float) -> None:
     pool: Any = client.connection_pool
     connection = pool.get_connection()
     connection.socket_timeout = time_out
-    connection.update_current_socket_timeout(time_out)
+    with suppress(AttributeError):  # fakeredis has no socket, and answers at once
+        connection.update_current_socket_timeout(time_out)
     pool.release(connection)
 
 
@@ -174,9 +175,10 @@ def _own_cluster(client: Any, time_out: float, names: tuple[str, str]) -> redis.
     if settings.pop("connection_class", None):  # of a URL that begins with rediss://
         settings["ssl"] = True
     theirs, events = client.nodes_manager, EventDispatcher()
+    node: Any = ClusterNode
     own = redis.RedisCluster(
         # Not their nodes themselves: each has a client of its own.
-        startup_nodes=[ClusterNode(each.host, each.port) for each in client.get_nodes()],
+        startup_nodes=[node(each.host, each.port) for each in client.get_nodes()],
         dynamic_startup_nodes=theirs._dynamic_startup_nodes,
         require_full_coverage=theirs._require_full_coverage,
         address_remap=theirs.address_remap,
