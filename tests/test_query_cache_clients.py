@@ -564,24 +564,30 @@ def test_what_the_application_does_on_each_connection_is_done(way):
         assert own_connections & {id(connection) for connection in greeted}
 
 
-def test_an_answer_that_nobody_has_read_is_not_the_next_ones(application):
-    """As where a signal's handler raises between the command and its answer."""
-    if isinstance(application, redis.RedisCluster):
-        pytest.skip("a cluster's client has no short way")
-    with closing(own_client(application, 5.0, NAMES)) as own:
+def test_an_answer_that_nobody_has_read_is_not_the_next_ones(kind):
+    """As where a signal's handler raises between the command and its answer, which comes late."""
+    with on_tcp(kind) as way, closing(own_client(way.client(), LONG, NAMES)) as own:
         own.set("one", 1), own.set("two", 2)
+        server_process = pid_of(way.nodes[0])
         pool = own.connection_pool
         connection = pool.get_connection()
-        read = connection.read_response
+        read, send = connection.read_response, connection.send_command
 
         def interrupted(*_: Any, **__: Any) -> Any:
             connection.read_response = read
+            connection.send_command = send_and_go_on
             raise KeyboardInterrupt
+
+        def send_and_go_on(*command: Any, **options: Any) -> None:
+            send(*command, **options)
+            os.kill(server_process, signal.SIGCONT)
 
         connection.read_response = interrupted
         pool.release(connection)
+        os.kill(server_process, signal.SIGSTOP)
         with pytest.raises(KeyboardInterrupt):
             own.mget("one")
+
         assert own.mget("two") == [b"2"]
 
 

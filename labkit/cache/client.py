@@ -138,12 +138,13 @@ def open_and_wait(client: Client, key: str, time_out: float) -> None:
         time_out: in seconds.
     """
     client.get(key)
+    node: Any = client
     if isinstance(client, redis.RedisCluster):
-        client = client.get_redis_connection(client.get_node_from_key(key))
-    pool: Any = client.connection_pool
+        node = node.get_redis_connection(node.get_node_from_key(key))
+    pool: Any = node.connection_pool
     connection = pool.get_connection()
     connection.socket_timeout = time_out
-    with suppress(AttributeError):  # fakeredis has no socket, and answers at once
+    if hasattr(connection._sock, "settimeout"):  # fakeredis never keeps anybody waiting
         connection.update_current_socket_timeout(time_out)
     pool.release(connection)
 
@@ -175,10 +176,10 @@ def _own_cluster(client: Any, time_out: float, names: tuple[str, str]) -> redis.
     if settings.pop("connection_class", None):  # of a URL that begins with rediss://
         settings["ssl"] = True
     theirs, events = client.nodes_manager, EventDispatcher()
-    node: Any = ClusterNode
+    make: Any = ClusterNode
     own = redis.RedisCluster(
         # Not their nodes themselves: each has a client of its own.
-        startup_nodes=[node(each.host, each.port) for each in client.get_nodes()],
+        startup_nodes=[make(each.host, each.port) for each in client.get_nodes()],
         dynamic_startup_nodes=theirs._dynamic_startup_nodes,
         require_full_coverage=theirs._require_full_coverage,
         address_remap=theirs.address_remap,

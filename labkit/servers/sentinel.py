@@ -68,7 +68,8 @@ def spare_sentinel(server: RedisServer) -> Iterator[Watched]:
                 clients.enter_context(redis.Redis("127.0.0.1", port, password=password))
                 for port in ports
             ]
-            sentinel: Any = Sentinel(
+            make: Any = Sentinel
+            sentinel = make(
                 [("127.0.0.1", ports[2])], sentinel_kwargs={"password": password}, password=password
             )
             clients.enter_context(sentinel)
