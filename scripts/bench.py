@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from sqlalchemy import create_engine
 
 import labkit
 from labkit.baselines import deletion
-from labkit.cache import codec, tokens
+from labkit.cache import codec
 from labkit.cache.statements import statement_key
 from labkit.errors import LabError
 from labkit.lab import Lab
@@ -36,6 +35,8 @@ from labkit.shop import (
 )
 from labkit.shop.rows import user_rows
 from labkit.shop.seeding import seed
+from scripts import bench_query_cache
+from scripts.timings import Row, duration
 from tests.protocols import (
     BusyMarker,
     Shop,
@@ -48,28 +49,12 @@ ORDERS = 300_000
 REPEATS = 3
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the table.
-
-    Attributes:
-        what: what was measured.
-        measured: the value, with its unit.
-        target: what must be reached, in words; empty for a peer, which stands for comparison.
-        reached: whether it was.
-    """
-
-    what: str
-    measured: str
-    target: str = ""
-    reached: bool = True
-
-
 def main() -> int:
     """Print the table; return how many targets were missed."""
     parts = (
         seeding, redis_starts, starts, queries, codecs, explorations, clusters, invalidations,
-        statement_keys,
+        statement_keys, bench_query_cache.hits, bench_query_cache.throughput,
+        bench_query_cache.imports,
     )  # fmt: skip
     rows = [row for part in parts for row in part()]
     width = max(len(row.what) for row in rows)
@@ -117,7 +102,7 @@ def redis_starts() -> Iterator[Row]:
         try:
             for _ in range(10):
                 keeper = Keeper()
-                times.append(_seconds(lambda: start_redis(kind, keeper)))  # noqa: B023
+                times.append(duration(lambda: start_redis(kind, keeper)))  # noqa: B023
                 keeper.close()
         except LabError:
             yield Row(f"Redis ({kind})", "not here")
@@ -130,7 +115,7 @@ def starts() -> Iterator[Row]:
     """A second start, on a database that is seeded already."""
     _quiet_start().close()
     labs: list[Lab] = []
-    seconds = min(_seconds(lambda: labs.append(_quiet_start())) for _ in range(REPEATS))
+    seconds = min(duration(lambda: labs.append(_quiet_start())) for _ in range(REPEATS))
     for lab in labs:
         lab.close()
     yield Row("a second labkit.start()", f"{seconds:.2f} s", "under 1 s", seconds < 1)
@@ -152,7 +137,7 @@ def queries() -> Iterator[Row]:
                 "at least 150 ms",
                 report >= 0.15,
             )
-        loop = _seconds(lambda: regional_report_n_plus_one("LATAM"))
+        loop = duration(lambda: regional_report_n_plus_one("LATAM"))
         yield Row("  the same by N+1", f"{loop * 1e3:.0f} ms")
 
 
@@ -230,30 +215,10 @@ def invalidations() -> Iterator[Row]:
             most = deletion.cost(large, invalidate, many)
             what = f"invalidate {few:,} entries, {many:,}: {name}"
             yield Row(what, f"{least * 1e3:.2f} ms, {most * 1e3:,.0f} ms")
-        for client, entries in ((small, few), (large, many)):
-            stamp = tokens.stamp_of(tokens.lookup(client, "any", "tag").tokens)
-            deletion.fill(client, entries, "tag", stamp + b"x")
-        least, most = _in_turn(
-            lambda: tokens.invalidate(small, "tag"), lambda: tokens.invalidate(large, "tag")
-        )
     finally:
         for keeper in keepers:
             keeper.close()
-    what = f"invalidate {few:,} entries, {many:,}: tokens"
-    yield Row(what, f"{least * 1e3:.2f} ms, {most * 1e3:.2f} ms")
-    yield Row(
-        "  the million against the thousand",
-        f"x{most / least:.2f}",
-        "under x1.30",
-        most < 1.3 * least,
-    )
-
-
-def _in_turn(one: Callable[[], object], other: Callable[[], object]) -> tuple[float, float]:
-    """Return the medians of 2,000 calls each, in seconds. What slows one down slows both."""
-    taken = [(_seconds(one), _seconds(other)) for _ in range(2000)]
-    first, second = zip(*taken, strict=True)
-    return statistics.median(first), statistics.median(second)
+    yield from bench_query_cache.invalidations(few, many)
 
 
 def statement_keys() -> Iterator[Row]:
@@ -278,7 +243,7 @@ def statement_keys() -> Iterator[Row]:
         for number in range(2000):
             for name, key_of in strategies.items():
                 statement = _fresh_statement(number)
-                taken[name].append(_seconds(lambda: key_of(statement)))  # noqa: B023  (run at once)
+                taken[name].append(duration(lambda: key_of(statement)))  # noqa: B023  (run at once)
     medians = {name: statistics.median(seconds) for name, seconds in taken.items()}
     for name, seconds in medians.items():
         yield Row(f"a statement's key: {name}", f"{seconds * 1e6:.0f} us")
@@ -302,8 +267,8 @@ def _round_trips(rows: list[dict[str, Any]]) -> tuple[float, float]:
     """Return the least time to write and read rows, by pickle and by the codec, in seconds."""
     pickled, coded = [], []
     for _ in range(100):  # in turn, so that what slows the machine down slows both
-        pickled.append(_seconds(lambda: pickle.loads(pickle.dumps(rows))))
-        coded.append(_seconds(lambda: codec.loads(codec.dumps(rows))))
+        pickled.append(duration(lambda: pickle.loads(pickle.dumps(rows))))
+        coded.append(duration(lambda: codec.loads(codec.dumps(rows))))
     return min(pickled), min(coded)
 
 
@@ -317,19 +282,13 @@ def _best(work: Callable[[Path], None]) -> float:
     times = []
     for _ in range(REPEATS):
         with tempfile.TemporaryDirectory() as folder:
-            times.append(_seconds(lambda: work(Path(folder))))
+            times.append(duration(lambda: work(Path(folder))))
     return min(times)
 
 
 def _median(work: Callable[[], object], rounds: int) -> float:
     work()
-    return statistics.median(_seconds(work) for _ in range(rounds))
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+    return statistics.median(duration(work) for _ in range(rounds))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ class Row:
     reached: bool = True
 
 
-def seconds(work: Callable[[], object]) -> float:
+def duration(work: Callable[[], object]) -> float:
     """Return how long one call takes, in seconds."""
     began = time.perf_counter()
     work()

@@ -1,4 +1,4 @@
-"""A decorator as the article has it: a digest of the pickled call, GET, SETEX, values by pickle.
+"""A decorator as the article has it: a digest of the pickled call, GET, SET with EX, and pickle.
 
 Lessons 02 to 06 say what is wrong with it. Here it is what a hit is compared with.
 """
@@ -31,7 +31,7 @@ def cached(client: redis.Redis, ttl: int) -> Callable[[Callable[..., Any]], Call
             if found is not None:
                 return pickle.loads(found)
             value = function(*args, **kwargs)
-            client.setex(key, ttl, pickle.dumps(value))
+            client.set(key, pickle.dumps(value), ex=ttl)
             return value
 
         return answer

@@ -174,6 +174,8 @@ def refuse_entities(statement: Any) -> None:
     Raises:
         NotCacheable: it selects a mapped class or a bundle.
     """
+    if isinstance(statement, SelectBase) and statement in _asked:  # was looked at, and let through
+        return
     for each in getattr(statement, "column_descriptions", ()):
         is_entity = each.get("entity") is not None and each["expr"] is each["entity"]
         if is_entity or isinstance(each["expr"], Bundle):
