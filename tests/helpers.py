@@ -80,6 +80,26 @@ def end(process: subprocess.Popen[str]) -> None:
             pipe.close()
 
 
+def dies_with_its_kernel(code: str, word: str, **variables: str) -> bool:
+    """Whether another process ends in time when the kernel that has started it is killed.
+
+    Args:
+        code: what the kernel runs. It prints a line of `word` and the other process's id, and goes
+            on for longer than the test.
+        word: what that line begins with.
+        variables: of the kernel's environment.
+    """
+    kernel = start_python(code, **variables)
+    try:
+        assert kernel.stdout is not None
+        other = next(int(line.split()[1]) for line in kernel.stdout if line.startswith(word))
+        assert is_running(other)
+        kernel.kill()
+        return wait_until(lambda: not is_running(other))
+    finally:
+        end(kernel)
+
+
 def defined_in_notebook(name: str) -> dict[str, ast.stmt]:
     """Return what a notebook defines at its top level, by name."""
     cells = nbformat.read(REPOSITORY / "notebooks" / f"{name}.ipynb", as_version=4).cells

@@ -45,7 +45,11 @@ LABELLED = sa.Table(
 
 
 class Label(Base):
+    """Labels stand below labels, as in a tree."""
+
     __tablename__ = "label"
+    above_id = mapped_column(sa.ForeignKey("label.id"))
+    below = relationship("Label")
 
 
 class Cat(Base):
@@ -178,7 +182,9 @@ def filled() -> sa.Engine:
         cat = Cat()
         places: list[Place] = [kind(cat=cat) for kind in (Place, Pub, Hotel)]
         places += [kind(cat=cat, dish=Dish()) for kind in (Rest, Bar)]
-        posts = [Post(cat=cat, labels=[Label()], comments=[Comment()]) for _ in range(2)]
+        posts = [
+            Post(cat=cat, labels=[Label(below=[Label()])], comments=[Comment()]) for _ in range(2)
+        ]
         session.add_all([*places, *posts, Paper(), Map()])
         session.flush()
         for post in posts:
@@ -201,7 +207,7 @@ ROADS: dict[Any, list[Any]] = {
     Rest: [Rest.cat, Rest.dish],
     Bar: [Bar.cat, Bar.dish],
     Hotel: [Hotel.cat],
-    Label: [],
+    Label: [Label.below],
     Dish: [],
     Paper: [],
     Map: [],

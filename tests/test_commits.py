@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import datetime
 import gc
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import (
@@ -584,6 +586,43 @@ def test_half_of_a_statement_for_many_rows_under_autocommit(engine, named):
         connection.rollback()
         assert connection.scalars(select(User.id)).all() == [1, 2]
     assert named == [("users",)]
+
+
+def test_a_session_whose_engine_is_a_mock_goes_on_as_without_labkit():
+    connection = Mock(in_transaction=Mock(return_value=False))
+    with Session(Mock(connect=Mock(return_value=connection))) as session:
+        assert session.connection() is connection
+        session.commit()
+    connection.begin().commit.assert_called_once_with()
+
+
+class Silent(sqlite3.Connection):
+    """A driver that does not say whether a transaction is open."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "in_transaction":
+            raise AttributeError(name)
+        return super().__getattribute__(name)
+
+
+def cannot_say(_: object) -> bool:
+    raise NotImplementedError
+
+
+def test_a_dialect_that_cannot_say_autocommit_waits_for_the_commit(watch, engine, monkeypatch):
+    silent = create_engine(engine.url, connect_args={"factory": Silent})
+    monkeypatch.setattr(silent.dialect, "detect_autocommit_setting", cannot_say)
+    calls: list[str] = []
+    watch(silent, calls.append)
+    with silent.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(update(User).values(region="EU"))
+        assert calls == []
+        connection.commit()
+        assert calls == ["users"]
+        connection.execute(update(User).values(region="APAC"))
+        connection.rollback()  # changes nothing, and that is not known
+        assert connection.scalars(select(User.region)).all() == ["APAC"]
+    assert calls == ["users"]
 
 
 def test_where_a_commit_fails_nobody_knows_and_the_tables_are_named(engine, named):

@@ -26,9 +26,8 @@ from labkit.shop import User, db
 from tests.helpers import (
     defined,
     defined_in_notebook,
-    end,
+    dies_with_its_kernel,
     is_running,
-    start_python,
     wait_until,
 )
 
@@ -271,15 +270,8 @@ def test_a_local_cache_loads_once_until_it_is_told(client, kind):
 ], ids=["worker", "other_client"])  # fmt: skip
 def test_a_killed_kernel_leaves_no_process(shared, tmp_path, code):
     start = f"import labkit, time\nlab = labkit.start({shared.server.kind!r}, users=5, orders=5)\n"
-    kernel = start_python(start + code, LABKIT_DATA=str(tmp_path))
-    try:
-        assert kernel.stdout is not None
-        pid = next(int(line.split()[1]) for line in kernel.stdout if line.startswith("pid"))
-        assert is_running(pid)
-        kernel.kill()
-        assert wait_until(lambda: not is_running(pid))
-    finally:
-        end(kernel)
+
+    assert dies_with_its_kernel(start + code, "pid", LABKIT_DATA=str(tmp_path))
 
 
 def test_processes_are_gone_after_their_block(shared):

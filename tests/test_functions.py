@@ -16,9 +16,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR
 from sqlalchemy.engine.interfaces import Dialect
 
 import labkit
-from labkit.cache import NotCacheable, statement_key, tables_read
+from labkit.cache import NotCacheable, refusals, statement_key, tables_read
 from labkit.cache.functions import KNOWN, MOMENTS, POSTGRESQL, PURE, SETTINGS_DECIDE, SQLITE, SYNTAX
-from labkit.cache.statements import refusals
 
 POSTGRES_DIALECT, SQLITE_DIALECT = postgresql.dialect(), sqlite.dialect()
 DETERMINISTIC = (

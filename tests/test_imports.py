@@ -122,6 +122,13 @@ def test_all_that_the_cache_offers_is_there() -> None:
     assert all(hasattr(labkit.cache, name) for name in labkit.cache.__all__)
 
 
+def test_nothing_that_the_cache_offers_has_the_name_of_a_module_of_its() -> None:
+    import labkit.cache
+
+    modules = {name.rsplit(".")[-1] for name in MODULES if part_of(name) == "labkit.cache"}
+    assert modules & set(labkit.cache.__all__) == set()
+
+
 # The names that learners type.
 
 

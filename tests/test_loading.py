@@ -27,14 +27,7 @@ from labkit.concurrency.lease import fetch_with_lease
 from labkit.concurrency.processes import worker
 from labkit.concurrency.stampede import Gate, crashed_holder, stampede
 from labkit.lessons.exercises import Outcome, judge
-from tests.helpers import (
-    defined,
-    defined_in_notebook,
-    end,
-    is_running,
-    start_python,
-    wait_until,
-)
+from tests.helpers import defined, defined_in_notebook, dies_with_its_kernel
 
 CALLERS = 20
 LONG_LEASE = 60_000  # milliseconds: a test that waits for it has failed
@@ -347,15 +340,9 @@ with worker(MODULE, _task(lab, "users") | {{"strategy": "crash", "lease_ms": 60_
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_a_killed_kernel_leaves_no_crowd(lab, tmp_path):
-    kernel = start_python(HOLD.format(kind=lab.server.kind), LABKIT_DATA=str(tmp_path))
-    try:
-        assert kernel.stdout is not None
-        holder = next(int(line.split()[1]) for line in kernel.stdout if line.startswith("loading"))
-        assert is_running(holder)
-        kernel.kill()
-        assert wait_until(lambda: not is_running(holder))
-    finally:
-        end(kernel)
+    code = HOLD.format(kind=lab.server.kind)
+
+    assert dies_with_its_kernel(code, "loading", LABKIT_DATA=str(tmp_path))
 
 
 # The notebook.

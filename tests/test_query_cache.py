@@ -61,9 +61,9 @@ class Counted:
 
 
 def cached(cache: QueryCache, counted: Counted, **options: Any) -> Callable[[], Any]:
-    options = {"ttl": 60, "tags": ["users"], "name": "counted"} | options
+    merged: Any = {"ttl": 60, "tags": ["users"], "name": "counted"} | options
 
-    @cache.query(**options)
+    @cache.query(**merged)
     def function() -> Any:
         return counted()
 
@@ -264,7 +264,9 @@ def test_a_function_that_can_have_no_key_is_refused_where_it_is_decorated(cache)
         cache.query(ttl=60, tags="users")(in_eu)
 
 
-def test_an_argument_without_a_key_goes_to_the_database(cache, caplog):
+def test_an_argument_without_a_key_goes_to_the_database(
+    cache: QueryCache, caplog: pytest.LogCaptureFixture
+) -> None:
     @cache.query(ttl=60, tags=["users"], name="by_object")
     def by_object(thing: object) -> str:
         return "answer"
@@ -288,7 +290,7 @@ class Shop:
         self.name = name
 
 
-def test_a_method_with_its_object_ignored(cache):
+def test_a_method_with_its_object_ignored(cache: QueryCache) -> None:
     counted = Counted()
 
     class Reports:
@@ -372,7 +374,7 @@ def test_a_write_to_any_table_that_a_statement_reads_invalidates_it(cache):
 
 
 def write_by_flush() -> None:
-    db.session.get(User, 1).region = "EU"
+    db.session.get_one(User, 1).region = "EU"
 
 
 def write_in_bulk() -> None:
@@ -482,7 +484,7 @@ def test_forgetting_during_the_load_keeps_the_answer_out(cache):
     assert cache.stats.hits == 1
 
 
-def test_forgetting_removes_one_entry(cache):
+def test_forgetting_removes_one_entry(cache: QueryCache) -> None:
     counted = Counted()
 
     @cache.query(ttl=60, name="of")
@@ -652,7 +654,7 @@ def test_signals_say_what_happens_and_a_listener_that_raises_breaks_nothing(cach
     function = cached(cache, Counted())
     function(), function()
     cache.invalidate("users")
-    db.session.get(User, 1).region = "EU"
+    write_by_flush()
     function()
 
     assert said == [

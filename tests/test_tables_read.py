@@ -30,6 +30,7 @@ from sqlalchemy.orm import (
 
 from labkit.cache.statements import NotCacheable, statement_key, tables_read
 from tests.statement_generator import (
+    SPOKEN_POST,
     Bar,
     Base,
     Cat,
@@ -144,9 +145,18 @@ EXAMPLES: dict[str, tuple[Any, set[str]]] = {
         sa.select(Cat).options(selectinload(Cat.spoken)),
         {"cat", "vote", *HAS_COMMENTS},
     ),
+    "selectinload of_type an aliased class over a join": (
+        sa.select(Cat).options(selectinload(Cat.posts.of_type(SPOKEN_POST))),
+        {"cat", "vote", *HAS_COMMENTS},
+    ),
     "selectinload, and its order": (
         sa.select(Cat).options(selectinload(Cat.ordered)),
         {"cat", "post", "vote", "log"},
+    ),
+    "selectinload of a tree": (sa.select(Label).options(selectinload(Label.below)), {"label"}),
+    "joinedload of a tree": (
+        sa.select(Label).options(joinedload(Label.below).selectinload(Label.below)),
+        {"label"},
     ),
     "subqueryload": (
         sa.select(Cat).options(subqueryload(Cat.posts)),

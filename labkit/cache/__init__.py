@@ -8,7 +8,7 @@ from labkit.cache.commits import after_root_commit, watch_writes
 from labkit.cache.keys import call_key
 from labkit.cache.query_cache import InvalidationFailed, QueryCache
 from labkit.cache.settings import Settings, SettingsError
-from labkit.cache.statements import NotCacheable, statement_key, tables_read
+from labkit.cache.statements import NotCacheable, refusals, statement_key, tables_read
 from labkit.cache.ttl import checked_ttl, jittered_ms
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "dumps",
     "jittered_ms",
     "loads",
+    "refusals",
     "register",
     "statement_key",
     "tables_read",

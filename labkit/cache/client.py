@@ -38,6 +38,16 @@ Client = Any  # redis.Redis or RedisCluster: they share no type
 class OwnRedis(redis.Redis):
     """A `redis.Redis` whose MGET takes the short way, without the retries and hooks of others."""
 
+    def __init__(self, pool: ConnectionPool, on_sent: Callable[[], object]) -> None:
+        super().__init__(connection_pool=pool)
+        self._on_sent = on_sent
+
+    def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
+        """Read an answer; redis-py calls it when a command was sent."""
+        self._on_sent()
+        parse: Any = super().parse_response
+        return parse(connection, command_name, **options)
+
     def mget(self, *keys: str) -> Any:  # type: ignore[override]
         """Return the values of these keys, None for each that is missing.
 
@@ -49,25 +59,37 @@ class OwnRedis(redis.Redis):
             connection.send_command("MGET", *keys)
             values = connection.read_response()
             if type(values) is not list or len(values) != len(keys):
-                connection.disconnect()
                 raise InvalidResponse(f"no answer to MGET: {values!r:.60}")
             return values
+        except BaseException:  # an answer that comes later must not be taken for the next one's
+            connection.disconnect()
+            raise
         finally:
             self.connection_pool.release(connection)
 
 
-def own_client(client: Client, time_out: float, names: tuple[str, str]) -> Client:
+def own_client(
+    client: Client,
+    time_out: float,
+    names: tuple[str, str],
+    on_sent: Callable[[], object] = lambda: None,
+    on_greeted: Callable[[], object] = lambda: None,
+) -> Client:
     """Return a client to the same servers, with connections and time-outs of its own.
 
     Args:
         client: a `redis.Redis`, also one of a Sentinel, or a `redis.RedisCluster`.
         time_out: how long each wait for a server may last, in seconds. Nothing is tried twice.
         names: the keys of the server's name and of the token that every entry carries.
+        on_sent: called when a command has been sent, before its answer; not by a cluster's client.
+        on_greeted: called on each new connection, once the server has answered. What it raises
+            closes the connection.
     """
+    greet = partial(_greet, names=names, on_greeted=on_greeted)
     if isinstance(client, redis.RedisCluster):
-        return _own_cluster(client, time_out, names)
+        return _own_cluster(client, time_out, greet)
     pool: Any = client.connection_pool
-    settings = _settings(pool.connection_kwargs, time_out, names)
+    settings = _settings(pool.connection_kwargs, time_out, greet)
     if isinstance(pool, SentinelConnectionPool):
         sentinel = _own_sentinel(pool.sentinel_manager, time_out)
         settings |= {"is_master": pool.is_master, "check_connection": pool.check_connection}
@@ -77,10 +99,10 @@ def own_client(client: Client, time_out: float, names: tuple[str, str]) -> Clien
         )
     else:
         own = ConnectionPool(pool.connection_class, max_connections=2**31, **settings)
-    return OwnRedis(connection_pool=own)
+    return OwnRedis(own, on_sent)
 
 
-def _settings(settings: dict[str, Any], time_out: float, names: tuple[str, str]) -> dict[str, Any]:
+def _settings(settings: dict[str, Any], time_out: float, greet: Any) -> dict[str, Any]:
     return {
         **{
             name: value
@@ -91,14 +113,14 @@ def _settings(settings: dict[str, Any], time_out: float, names: tuple[str, str])
         "socket_connect_timeout": time_out,
         "decode_responses": False,
         "retry": Retry(NoBackoff(), 0),
-        "redis_connect_func": partial(_greet, names=names, then=settings.get("redis_connect_func")),
+        "redis_connect_func": partial(greet, then=settings.get("redis_connect_func")),
     }
 
 
-def _own_cluster(client: Any, time_out: float, names: tuple[str, str]) -> redis.RedisCluster:
-    settings = _settings(client.get_connection_kwargs(), time_out, names)
+def _own_cluster(client: Any, time_out: float, greet: Any) -> redis.RedisCluster:
+    settings = _settings(client.get_connection_kwargs(), time_out, greet)
     theirs = client.user_on_connect_func
-    settings["redis_connect_func"] = partial(_greet, names=names, then=theirs, in_cluster=True)
+    settings["redis_connect_func"] = partial(greet, then=theirs, in_cluster=True)
     for name in ("host", "port", "retry"):
         settings.pop(name, None)
     return redis.RedisCluster(
@@ -125,6 +147,7 @@ def _greet(
     connection: Any,
     *,
     names: tuple[str, str],
+    on_greeted: Callable[[], object],
     then: Callable[[Any], object] | None = None,
     in_cluster: bool = False,
 ) -> None:
@@ -140,6 +163,7 @@ def _greet(
         elif not in_cluster:  # a cluster's client has logged in already
             connection.on_connect()
         recognise(ask, names)
+        on_greeted()
     except MovedError:
         pass  # of a cluster's nodes one has our keys, and this is another
     except redis.RedisError:

@@ -100,7 +100,7 @@ def _values(client: Any, pattern: str) -> Iterable[bytes]:
 
 
 def _entry(client: Any, key: str, namespace: str) -> dict[str, Any] | None:
-    entry = client.get(key)
+    entry = client.get(key) if client.type(key) == b"string" else None
     if entry is None:
         return None
     stamp, _, value = entry.partition(b"\n")

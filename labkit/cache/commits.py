@@ -15,6 +15,10 @@ What a watcher of writes cannot know, and what their owner must invalidate by ha
   table's definition, as far as rows of other tables go with those that are replaced;
 - what stands behind the table's name: a view's tables, a partition, a table that inherits;
 - a prepared transaction that another connection commits (`commit_prepared`);
+- AUTOCOMMIT, if the dialect cannot say that it is on (pymssql's, without an own
+  `detect_autocommit_setting`): each statement counts as one of an open transaction. Its tables are
+  named at the `commit()`, and what still waits at a `rollback()` or a close is forgotten, though it
+  was written for good;
 - a process that dies after its COMMIT and before it has told anybody: the TTL is what is left.
 
 Several processes and threads may watch at once: what waits belongs to one connection. Engines of
@@ -97,7 +101,12 @@ def watch_writes(sessions: Any, invalidate: Callback) -> Callable[[], None]:
             _listen_to(connection.dialect)
             _add(connection.info, invalidate, sorted(tables))
             if hasattr(invalidate, "before_commit") and _commits_by_itself(connection, sql):
-                connection.info[WAITING] = _announced(connection.info[WAITING])
+                try:
+                    connection.info[WAITING] = _announced(connection.info[WAITING])
+                except BaseException:  # the statement is not sent
+                    if not _is_open(connection.dialect, connection.connection):
+                        del connection.info[WAITING]
+                    raise
         if EVERYTHING in tables and not told:
             told.append(sql)
             log.warning("SQL written by hand invalidates everything (said once): %.60s", sql)
@@ -165,10 +174,17 @@ def _listen_to(dialect: Dialect) -> None:
     own: Any = dialect
     own.labkit_listens = True
 
-    def tell_after(commit: Callable[..., None]) -> Callable[..., None]:
+    def tell_after(
+        commit: Callable[..., None], rollback: Callable[..., None]
+    ) -> Callable[..., None]:
         def commit_and_tell(connection: Any, *args: Any, **options: Any) -> None:
             info = connection.info
-            calls = _announced(info.pop(WAITING, {}))
+            try:
+                calls = _announced(info.pop(WAITING, {}))
+            except BaseException:
+                # SQLAlchemy takes what could not be committed for ended, and would not end it.
+                rollback(connection, *args, **options)
+                raise
             try:
                 commit(connection, *args, **options)
             except BaseException:  # nobody knows whether it was committed
@@ -190,8 +206,8 @@ def _listen_to(dialect: Dialect) -> None:
 
         return roll_back_and_forget
 
-    own.do_commit = tell_after(dialect.do_commit)
-    own.do_commit_twophase = tell_after(dialect.do_commit_twophase)
+    own.do_commit = tell_after(dialect.do_commit, dialect.do_rollback)
+    own.do_commit_twophase = tell_after(dialect.do_commit_twophase, dialect.do_rollback_twophase)
     own.do_rollback = forget_at(dialect.do_rollback)
     own.do_rollback_twophase = forget_at(dialect.do_rollback_twophase)
 
@@ -222,7 +238,8 @@ def _tell(info: dict[Any, Any], calls: Calls) -> None:
 def _own(session: Session, _: SessionTransaction, connection: Connection) -> None:
     root = session.get_transaction()
     assert root is not None
-    connection.info[OWNER] = weakref.ref(root)
+    if isinstance(connection, Connection):  # and not what an application's tests put in its place
+        connection.info[OWNER] = weakref.ref(root)
 
 
 @event.listens_for(Session, "after_commit")

@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy import Dialect, SelectBase, inspect, literal, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Mapper, RelationshipProperty, undefer
+from sqlalchemy.orm import Mapper, RelationshipProperty, aliased, undefer
 from sqlalchemy.sql import ClauseElement
 
-from labkit.cache.refusals import NotCacheable
+from labkit.cache.refusal import NotCacheable
 
 # What loads a relationship with its owner. False is another word for "joined".
 EAGER = ("selectin", "subquery", "immediate", "joined", False)
@@ -94,12 +94,12 @@ def _loaded_apart(statement: Any) -> Iterator[Any]:
         relations |= dict.fromkeys(eager)
         # Rows of a subclass may come with a statement of their own.
         waiting += [*mapper.self_and_descendants, *(each.mapper for each in eager)]
-    aliases |= {each.entity: None for each in relations if each.entity.is_aliased_class}
     undeferred = any(dict(each.strategy or ()).get("deferred") is False for each in choices)
     for loaded in (*mappers, *aliases):
         yield select(loaded.entity).options(*([undefer("*")] if undeferred else []))
     for relation in relations:
-        yield select(literal(1)).select_from(relation.parent.entity).join(relation.class_attribute)
+        owner = aliased(relation.parent.entity)  # which may be of the class that it leads to
+        yield select(literal(1)).select_from(owner).join(getattr(owner, relation.key))
         yield select(literal(1)).select_from(relation.target).order_by(*(relation.order_by or ()))
 
 

@@ -3,10 +3,10 @@
 -- ARGV: what to store, its time to live in milliseconds, and each token (and lease) as it was read.
 local unchanged = 1
 for i = 2, #KEYS do
-    local token = redis.call('GET', KEYS[i])
+    local token = redis.pcall('GET', KEYS[i]) -- somebody may have put a list there
     if token ~= ARGV[i + 1] or token:sub(1, 1) == '!' then -- changed, or a writer is under way
         unchanged = 0
-    elseif token:sub(1, 6) == 'lease:' then -- it has served
+    elseif i == #KEYS and token:sub(1, 6) == 'lease:' then -- it has served
         redis.call('DEL', KEYS[i])
     end
 end

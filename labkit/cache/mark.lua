@@ -9,7 +9,8 @@ for i = 1, #KEYS do
     local marker = ''
     local token = redis.pcall('GET', KEYS[i]) -- somebody may have put a list there
     for name, deadline in string.gmatch(type(token) == 'string' and token or '', '!(%w+):(%d+)') do
-        if name ~= ARGV[1] and tonumber(deadline) > now then
+        local left = tonumber(deadline) - now -- over an hour: no writer has entered that
+        if name ~= ARGV[1] and left > 0 and left <= 3600000 then
             marker = marker .. '!' .. name .. ':' .. deadline
         end
     end
@@ -19,3 +20,4 @@ for i = 1, #KEYS do
     redis.call('DEL', KEYS[i]) -- allowed when memory is full, and so is what comes after it
     redis.call('SET', KEYS[i], marker == '' and ARGV[i + 2] or marker)
 end
+return #KEYS

@@ -392,7 +392,12 @@ class QueryCache:
         tags = self._qualify(question.tags)
         found = self._take(question, key, tags)
         if found.value is not None:
-            return _Outcome(loads(found.value), found.value)
+            try:
+                return _Outcome(loads(found.value), found.value)
+            except CorruptData as error:  # it has come since the look
+                self._note_error(error)
+                self._quietly(tokens.drop, key)
+                found = found._replace(why="an entry that cannot be read")
         why, data = "", None
         with reads.observed() as seen:
             try:
@@ -402,11 +407,11 @@ class QueryCache:
                 why = "not storable"
                 self._tell_once(f"{question.name} is not cached: {error}")
             except BaseException as error:
-                self._quietly(tokens.release, key, found)
+                self._release(key, found)
                 return _Outcome(error=error)
         why = why or self._why_not_kept(question, seen, trusted)
         if why or data is None or not found.ours:
-            self._quietly(tokens.release, key, found)
+            self._release(key, found)
             self._refused(question, key, why or found.why)
             return _Outcome(value, None if why else data)
         self._fill(question, key, data, found, tags)
@@ -414,19 +419,24 @@ class QueryCache:
 
     def _take(self, question: Question, key: str, tags: tuple[str, ...]) -> tokens.Lookup:
         try:
-            return self._opened().ask(
+            return self._opened().ask_unless_spared(
                 wait_for_lease, key, self._settings.lease_ms, *tags,
                 note=self._note(), on_wait=lambda: self._waited(question, key),
             )  # fmt: skip
         except Unavailable:
             return tokens.Lookup(None, (), why="Redis does not answer")
 
+    def _release(self, key: str, found: tokens.Lookup) -> None:
+        if found.ours:
+            self._quietly(tokens.release, key, found)
+
     def _fill(
         self, question: Question, key: str, data: bytes, found: tokens.Lookup, tags: tuple[str, ...]
     ) -> None:
         ttl = jittered_ms(question.ttl, self._settings.jitter) / 1000
         try:
-            if not self._opened().ask(tokens.fill, key, data, ttl, found, *tags):
+            fill = self._opened().ask_unless_spared
+            if not fill(tokens.fill, key, data, ttl, found, *tags):
                 self._refused(question, key, "written to meanwhile")
         except Unavailable:
             self._refused(question, key, "Redis does not answer")
@@ -570,7 +580,7 @@ class QueryCache:
     def _quietly(self, command: Callable[..., Any], *args: Any) -> bool:
         """Send what is not needed but good; return whether Redis took it."""
         try:
-            self._opened().ask(command, *args)
+            self._opened().ask_unless_spared(command, *args)
         except Unavailable:
             return False
         return True

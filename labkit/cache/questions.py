@@ -11,7 +11,7 @@ from sqlalchemy import Engine, SelectBase
 from sqlalchemy.orm import Bundle
 
 from labkit.cache.keys import call_key, decorators_of, encode, name_of
-from labkit.cache.refusals import NotCacheable
+from labkit.cache.refusal import NotCacheable
 from labkit.cache.statements import statement_key, tables_read
 from labkit.cache.ttl import checked_ttl
 from labkit.cache.writes import EVERYTHING

@@ -26,7 +26,7 @@ from sqlalchemy.sql.selectable import TextualSelect
 
 from labkit.cache.commits import WAITING
 from labkit.cache.elements import written
-from labkit.cache.refusals import NotCacheable
+from labkit.cache.refusal import NotCacheable
 from labkit.cache.writes import tables_written
 
 BEGUN = "labkit.cache.reads.begun"

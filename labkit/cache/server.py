@@ -8,9 +8,10 @@ and the first connection replaces that token (see `labkit.cache.client`). So whe
 entries from before count for nobody.
 
 Other processes may reach Redis sooner than this one tries again, and fill it with rows from before
-a write. So whoever owes waits for one attempt that has begun after the COMMIT, for `timeout_ms` at
-most: then it is delivered, or Redis is away for everybody, or its buffer has the command. Only a
-process that Redis refuses while it serves others lets them read old rows until it is delivered.
+a write. So whoever owes waits until an attempt that has begun after the COMMIT was sent or has
+failed, for `timeout_ms` at most: then Redis has the command before any that a reader sends from now
+on, or it is away for everybody. Only a process that Redis refuses while it serves others lets them
+read old rows until it is delivered.
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ import logging
 import re
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import redis
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from labkit.cache import tokens
 from labkit.cache.breaker import Breaker
 from labkit.cache.client import Client, own_client, recognise
+from labkit.cache.loading import settle
 from labkit.cache.settings import Settings, SettingsError
 from labkit.cache.writes import EVERYTHING
 
@@ -64,13 +68,13 @@ class Server:
 
     def begin(self) -> None:
         """Begin anew, as a child of a fork does: the parent delivers what is owed."""
-        self._lock = threading.Lock()
+        self._connecting = threading.Lock()
         self._breaker = Breaker(self._settings.pause_ms / 1000)
         self._client: Client = None
         self._standby: Client = None
         self._debts = threading.Condition()  # guards what stands below
         self._owed: list[tuple[tuple[str, ...], str]] = []
-        self._begun = self._ended = 0  # attempts to deliver
+        self._begun = self._sent = 0  # attempts to deliver: the last one, and the last one sent
         self._deliverer: threading.Thread | None = None
 
     @property
@@ -129,24 +133,55 @@ class Server:
                 )
 
     def _fail(self, error: Exception) -> None:
-        if not _is_out_of_memory(error):  # it still reads, and forgets
+        if not isinstance(error, OutOfMemoryError):  # it still reads, and forgets
             self._breaker.failed()
             self._client = None
         self._on_error(error)
 
     def _connect(self) -> Client:
-        with self._lock:
+        time_out = self._settings.timeout_ms / 1000
+        if not self._connecting.acquire(timeout=time_out):  # not one wait after the other
+            raise TimeoutError("another thread is still connecting")
+        try:
             if self._client is None:
-                client = own_client(self._given, self._settings.timeout_ms / 1000, self._names)
+                client = own_client(
+                    self._given, time_out, self._names, on_greeted=self._keep_standby_open
+                )
                 recognise(_asking(client, self._names[0]), self._names)
-                if self._standby is None:
-                    self._standby = own_client(self._given, PATIENCE, self._names)
-                    self._standby.get(self._names[0])  # opens its connection
+                if self._standby is None:  # a client that greets nobody, such as fakeredis'
+                    self._keep_standby_open()
                 self._client = client
             return self._client
+        finally:
+            self._connecting.release()
+
+    def _keep_standby_open(self) -> None:
+        """Have a client that is patient, with a connection: opened without patience.
+
+        A server that starts anew has closed it. So each new connection of the other client looks.
+        """
+        if self._owed:  # the deliverer uses it, and connects by itself
+            return
+        standby, opening = self._standby or self._new_standby(), Future[Any]()
+        open_it = partial(settle, opening, partial(standby.get, self._names[0]))
+        threading.Thread(target=open_it, name="querycache-standby", daemon=True).start()
+        opening.result(self._settings.timeout_ms / 1000)
+        self._standby = standby
+
+    def _new_standby(self) -> Client:
+        return own_client(self._given, PATIENCE, self._names, on_sent=self._note_sent)
+
+    def _note_sent(self) -> None:
+        if threading.current_thread() is self._deliverer:  # and not who opens the connection
+            with self._debts:
+                self._sent = self._begun
+                self._debts.notify_all()
 
     def owe(self, qualified: tuple[str, ...], writer: str = "") -> None:
-        """Have an invalidation sent as soon as Redis takes it, and wait for one attempt.
+        """Have an invalidation sent as soon as Redis takes it.
+
+        When this returns, an attempt that has begun since has been sent or has failed; or the time
+        is up.
 
         Args:
             qualified: tags, with their namespace.
@@ -162,7 +197,7 @@ class Server:
                 self._deliverer.start()
             self._debts.notify_all()  # ends the pause between two attempts
             self._debts.wait_for(
-                lambda: self._ended >= first_with_it, self._settings.timeout_ms / 1000
+                lambda: self._sent >= first_with_it, self._settings.timeout_ms / 1000
             )
 
     def _deliver(self) -> None:
@@ -177,15 +212,14 @@ class Server:
             with self._debts:
                 if delivered:
                     del self._owed[: len(batch)]
-                self._ended = self._begun
+                self._sent = self._begun
                 self._debts.notify_all()
                 if not delivered and len(self._owed) == len(batch):
                     self._debts.wait(min(0.1, self._settings.pause_ms / 1000))
 
     def _try_to_deliver(self, batch: list[tuple[tuple[str, ...], str]]) -> bool:
         try:
-            standby = self._standby or own_client(self._given, PATIENCE, self._names)
-            self._standby = standby
+            standby = self._standby = self._standby or self._new_standby()
             tokens.invalidate(standby, self._everything)
             for qualified, writer in batch:
                 if writer:  # take it out of the markers
@@ -243,7 +277,3 @@ def client_of(url: str | None) -> redis.Redis:
         return redis.Redis.from_url(url)
     except (ValueError, TypeError, AttributeError) as error:
         raise SettingsError(f"QUERY_CACHE_URL is no URL of a Redis: {error}") from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return "OOM" in str(error)

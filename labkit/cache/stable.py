@@ -17,7 +17,7 @@ from sqlalchemy.sql.operators import custom_op
 from sqlalchemy.types import TypeEngine
 
 from labkit.cache.keys import encode
-from labkit.cache.refusals import NotCacheable
+from labkit.cache.refusal import NotCacheable
 
 # What a type holds and what no value that it reads depends on. Which texts an Enum's
 # values_callable chose stands in the Enum itself.

@@ -40,7 +40,7 @@ from sqlalchemy.types import TypeEngine
 from labkit.cache.elements import elements_sent
 from labkit.cache.functions import PURE
 from labkit.cache.keys import DIGEST_BYTES, NAMESPACE, encode
-from labkit.cache.refusals import (
+from labkit.cache.refusal import (
     SETTLED,
     Known,
     NotCacheable,

@@ -13,7 +13,7 @@ end
 
 local function is_over(marker) -- each writer that it names has crashed
     for deadline in string.gmatch(marker, '!%w+:(%d+)') do
-        if tonumber(deadline) > now then
+        if tonumber(deadline) > now and tonumber(deadline) <= now + 3600000 then -- as in mark.lua
             return false
         end
     end
@@ -27,7 +27,7 @@ local last = 2 + ARGV[1]
 for i = 3, last do
     local token = read(KEYS[i])
     local marked = token:sub(1, 1) == '!'
-    if token == '' or (marked and is_over(token)) then
+    if token == '' or (marked and is_over(token)) or (not marked and #token > 1024) then -- foreign
         token, marked = ARGV[i + 1], false
         redis.call('SET', KEYS[i], token)
     end
@@ -38,7 +38,11 @@ end
 stamp = stamp .. '\n'
 local counts = entry ~= '' and entry:sub(1, #stamp) == stamp
 local holder = read(KEYS[2])
-if tonumber(ARGV[3]) > 0 and not busy and not counts and holder:sub(1, 6) ~= 'lease:' then
+local function is_free() -- nobody has it, or it would never end, so that nobody has taken it here
+    local left = holder:sub(1, 6) == 'lease:' and redis.call('PTTL', KEYS[2]) or -1
+    return left < 0 or left > tonumber(ARGV[3])
+end
+if tonumber(ARGV[3]) > 0 and not busy and not counts and is_free() then
     holder = ARGV[2]
     redis.call('SET', KEYS[2], holder, 'PX', ARGV[3])
 end

@@ -26,8 +26,11 @@ FILL = resources.files("labkit.cache").joinpath("fill.lua").read_text()
 TAKE = resources.files("labkit.cache").joinpath("take.lua").read_text()
 MARK = resources.files("labkit.cache").joinpath("mark.lua").read_text()
 RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
-FORGET = "redis.call('DEL', KEYS[1]); redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])"
+FORGET = """
+redis.call('DEL', KEYS[1]); redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2]); return 1
+"""
 MARKER = b"!"  # what a marker begins with, and no token
+LONGEST_MS = 3_600_000  # that a marker counts: the scripts take what would last longer for over
 
 
 class Lookup(NamedTuple):
@@ -167,7 +170,8 @@ def forget(client: redis.Redis, key: str, lease_ms: int) -> None:
         key: the entry's key.
         lease_ms: how long a lease lasts, in milliseconds.
     """
-    client.eval(FORGET, 2, key, lease_key(key), b"forgotten:" + new_token(), lease_ms)
+    keys = key, lease_key(key)
+    _check(client.eval(FORGET, 2, *keys, b"forgotten:" + new_token(), lease_ms), 1)
 
 
 def drop(client: redis.Redis, key: str) -> None:
@@ -186,12 +190,14 @@ def mark(client: redis.Redis, writer: str, *tags: str, deadline_ms: int = 60_000
             any transaction takes.
 
     Raises:
-        ValueError: a name with other characters, or no time at all.
+        ValueError: a name with other characters, no time at all, or more than an hour.
     """
     if not (writer.isascii() and writer.isalnum()):
         raise ValueError(f"a writer's name has letters and digits only, not {writer!r}.")
     if deadline_ms < 1:
         raise ValueError(f"a marker counts for a millisecond at least, not {deadline_ms}.")
+    if deadline_ms > LONGEST_MS:
+        raise ValueError(f"a marker counts for an hour at most, not {deadline_ms} ms.")
     _mark(client, writer, tags, deadline_ms)
 
 
@@ -211,4 +217,11 @@ def _mark(client: redis.Redis, writer: str, tags: tuple[str, ...], deadline_ms: 
     if tags:
         keys = map(token_key, tags)
         new = (new_token() for _ in tags)
-        client.eval(MARK, len(tags), *keys, writer, deadline_ms, *new)
+        answer: Any = client.eval(MARK, len(tags), *keys, writer, deadline_ms, *new)
+        _check(answer, len(tags))
+
+
+def _check(answer: object, expected: int) -> None:
+    """Refuse an answer that is not the script's: nobody knows then whether it has run."""
+    if type(answer) is not int or answer != expected:
+        raise redis.exceptions.InvalidResponse(f"no answer to EVAL: {answer!r:.60}")

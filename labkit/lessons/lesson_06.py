@@ -27,7 +27,9 @@ def _examine_jittered(answer: Any) -> None:
     shown = "(0.0001, 0.001, random), where random() gives 0.1"
     got = call(answer, 0.0001, 0.001, lambda: 0.1, shown=shown)
     if got != 1:
-        raise Wrong(f"{shown}, it gave {got!r}. Redis refuses less than a millisecond: give 1.")
+        raise Wrong(
+            f"called with {shown}, it gave {got!r}. Redis refuses less than a millisecond: give 1."
+        )
 
 
 def _examine_jitter(answer: Any, shortest: float, longest: float, chance: float) -> None:
@@ -36,31 +38,39 @@ def _examine_jitter(answer: Any, shortest: float, longest: float, chance: float)
     def random() -> float:
         nonlocal drawn
         drawn += 1
-        return chance
+        return chance if drawn % 2 else min(1 - chance, JUST_BELOW_1)
 
     shown = f"({shortest}, {longest}, random), where random() gives {chance}"
     got = call(answer, shortest, longest, random, shown=shown)
     if isinstance(got, bool) or not isinstance(got, int | float):
-        raise Wrong(f"{shown}, it gave {got!r}, which is no number.")
+        raise Wrong(f"called with {shown}, it gave {got!r}, which is no number.")
     low, high = 1000 * shortest, 1000 * longest
     if got > high:
         raise Wrong(
-            f"{shown}, it gave {got!r}: more than the {high:g} ms that were promised to readers."
+            f"called with {shown}, it gave {got!r}: more than the {high:g} ms that were promised "
+            "to readers."
         )
     if shortest <= got <= longest:
-        raise Wrong(f"{shown}, it gave {got!r}. That is in seconds: px takes milliseconds.")
+        raise Wrong(
+            f"called with {shown}, it gave {got!r}. That is in seconds: px takes milliseconds."
+        )
     if got < low - 1:
-        raise Wrong(f"{shown}, it gave {got!r}: less than the {low:g} ms that it should live.")
+        raise Wrong(
+            f"called with {shown}, it gave {got!r}: less than the {low:g} ms that it should live."
+        )
     if not isinstance(got, int):
-        raise Wrong(f"{shown}, it gave {got!r}: px takes a whole number.")
+        raise Wrong(f"called with {shown}, it gave {got!r}: px takes a whole number.")
     if not drawn:
         raise Wrong(
-            f"{shown}, it never called the random() that it was given: entries expire together."
+            f"called with {shown}, it never called the random() that it was given: entries expire "
+            "together."
         )
     exact = [low + (high - low) * part for part in (chance, 1 - chance)]
     if all(abs(got - right) > 1 for right in exact):
+        twice = " (It called random() more than once, and got another number.)" if drawn > 1 else ""
         raise Wrong(
-            f"{shown}, it gave {got!r}, and not {exact[0]:g}: draw evenly, from all of the range."
+            f"called with {shown}, it gave {got!r}, and not {exact[0]:g}: draw evenly, from all of "
+            f"the range.{twice}"
         )
 
 
@@ -77,6 +87,20 @@ class Distant(redis.Redis):
         return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
 
 
+class Expiring(redis.Redis):
+    """A client of a Redis whose entry expires right after the first command."""
+
+    expired = False
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send a command; after the first, the entry is gone."""
+        answer = super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        if not self.expired:
+            self.expired = True
+            self.delete("entry")
+        return answer
+
+
 def _examine_replace(answer: Any) -> None:
     with scratch_redis() as near:
         client = Distant(connection_pool=near.connection_pool)
@@ -89,6 +113,13 @@ def _examine_replace(answer: Any) -> None:
             raise Wrong("an entry without a deadline was replaced, and has one now.")
         if got is not True or client.get("for ever") != b"new":
             raise Wrong(f"an entry without a deadline can be replaced too, and it gave {got!r}.")
+
+        near.set("entry", "old", ex=TTL)
+        expiring = Expiring(connection_pool=near.connection_pool)
+        shown = "(redis, 'entry', 'new') just before the entry expires"
+        call(answer, expiring, "entry", "new", shown=shown)
+        if near.exists("entry"):
+            raise Wrong("the entry expired between two of your commands, and the last stored one.")
 
 
 def _examine_replaced(answer: Any, client: redis.Redis, value: str) -> None:

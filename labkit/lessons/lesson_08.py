@@ -12,6 +12,8 @@ from labkit.lessons.lesson_02 import scratch_redis
 from labkit.lessons.replies import unlike
 
 MOST = 1000  # keys a command
+# What there is in a command beside the entries' keys. A script is told both SETs, too.
+BESIDE_KEYS = {"SADD": 2, "SREM": 2, "SMISMEMBER": 2, "EVAL": 5, "EVALSHA": 5}
 PREFIXES = ["user:1:", "a*b", "a?b", "[ab]", "a\\b", "a\\*", "", "^-"]
 
 
@@ -20,7 +22,7 @@ def _examine_pattern(answer: Any) -> None:
         shown = f"({prefix!r})"
         got = call(answer, prefix, shown=shown)
         if not isinstance(got, str):
-            raise Wrong(f"{shown}, it gave {got!r}, which is no text.{unlike(got, '')}")
+            raise Wrong(f"called with {shown}, it gave {got!r}, which is no text.{unlike(got, '')}")
         with scratch_redis() as client:
             right = {prefix + end for end in ("", "1", "*", "\\")} - {""}
             others = {"user:10:x", "axb", "ab", "a", "b:" + prefix + "1", "a\\\\b", "^"}
@@ -28,9 +30,13 @@ def _examine_pattern(answer: Any) -> None:
             client.mset(dict.fromkeys(right | others, "x"))
             found = {key.decode() for key in client.scan_iter(got)}
         if missed := right - found:
-            raise Wrong(f"{shown}, it gave {got!r}, which does not match {min(missed)!r}.")
+            raise Wrong(
+                f"called with {shown}, it gave {got!r}, which does not match {min(missed)!r}."
+            )
         if others & found:
-            raise Wrong(f"{shown}, it gave {got!r}, which matches {min(others & found)!r} too.")
+            raise Wrong(
+                f"called with {shown}, it gave {got!r}, which matches {min(others & found)!r} too."
+            )
 
 
 def pattern(prefix):  # type: ignore[no-untyped-def]  # shown as it stands
@@ -62,7 +68,7 @@ class _Noting(redis.Redis):
         return pipeline
 
     def _note(self, args: tuple[Any, ...]) -> None:
-        keys = len(args) - (2 if args[0] in ("SADD", "SREM") else 1)
+        keys = len(args) - BESIDE_KEYS.get(args[0], 1)
         if keys > MOST:
             self.too_long = f"a {args[0]} of {keys:,} keys: no more than 1,000 a command."
 
@@ -85,12 +91,14 @@ def _examine_remove_both(answer: Any) -> None:
         if {b"shop:user"} - named[0] or {b"shop:report"} - named[1]:
             raise Wrong("an entry that has one tag is in no SET any more: nobody would find it.")
         if len(named[0] | named[1]) > 2:
-            raise Wrong("a SET still names what was removed: it would grow for ever.")
+            raise Wrong("a SET still names a key that was in both SETs: it would grow for ever.")
         if got != 2 or isinstance(got, bool):
             raise Wrong(
                 f"3 keys are in both SETs, of which 1 has expired, and it gave {got!r}, not 2."
             )
-        got = call(answer, noting, "users", "reports", shown=shown)
+        got = call(
+            answer, noting, "users", "reports", shown=f"{shown} while no entry has both tags"
+        )
         if got != 0 or isinstance(got, bool):
             raise Wrong(f"no entry has both tags any more, and it gave {got!r}, not 0.")
         _examine_many(answer, noting, sets, shown)
@@ -109,6 +117,9 @@ def _examine_many(answer: Any, client: _Noting, sets: tuple[str, str], shown: st
     left = client.exists(*keys)
     if got != 2500 or left:
         raise Wrong(f"of 2,500 entries {left:,} are left, and it gave {got!r}.")
+    names = {name for each in sets for name in client.sscan_iter(each)}
+    if named := len(names & {key.encode() for key in keys}):
+        raise Wrong(f"of 2,500 entries all are gone, and the SETs still name {named:,} of them.")
 
 
 def remove_both(redis, one, other):  # type: ignore[no-untyped-def]  # shown as it stands
@@ -131,13 +142,17 @@ def _examine_cluster_key(answer: Any) -> None:
             shown = f"({tag!r}, {name!r})"
             key = call(answer, tag, name, shown=shown)
             if not isinstance(key, str):
-                raise Wrong(f"{shown}, it gave {key!r}, which is no text.{unlike(key, '')}")
+                raise Wrong(
+                    f"called with {shown}, it gave {key!r}, which is no text.{unlike(key, '')}"
+                )
             if key in made:
                 raise Wrong(f"{shown} and {made[key]} have the same key, {key!r}.")
             made[key] = (tag, name)
             slot = key_slot(key.encode())
             if slots.setdefault(tag, slot) != slot:
-                raise Wrong(f"{shown}, it gave {key!r}: another slot than ({tag!r}, '1') has.")
+                raise Wrong(
+                    f"called with {shown}, it gave {key!r}: another slot than ({tag!r}, '1') has."
+                )
     if len(set(slots.values())) == 1:
         raise Wrong("all tags are in one slot, so one server has all the work.")
 

@@ -36,6 +36,17 @@ def where_it_is_true(redis: Any, key: str, value: str) -> Any:
     return bool(redis.get(key)) and redis.set(key, value, keepttl=True) is True
 
 
+def where_it_exists(redis: Any, key: str, value: str) -> Any:
+    return redis.exists(key) == 1 and redis.set(key, value, keepttl=True) is True
+
+
+def until_the_same_moment(redis: Any, key: str, value: str) -> Any:
+    deadline = redis.pexpiretime(key)
+    if deadline == -2:
+        return False
+    return redis.set(key, value, pxat=deadline if deadline > 0 else None) is True
+
+
 def answered(found: Any, missing: Any) -> Callable[..., Any]:
     """Return a replace that is right but for what it returns."""
 
@@ -112,6 +123,13 @@ WRONG: list[tuple[str, Any, str]] = [
         ),
         "all of the range",
     ),
+    (
+        "06.1",
+        lambda shortest, longest, random: max(
+            1, int(1000 * (shortest + (longest - shortest) * (random() + random()) / 2))
+        ),
+        "called random() more than once",
+    ),
     ("06.1", lambda shortest, longest, random: f"{random()}", "which is no number"),
     ("06.1", lambda shortest, longest, random: None, "end with `return`"),
     ("06.2", replacing(), "would stay for ever"),
@@ -122,6 +140,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("06.2", nearly, "was moved by"),
     ("06.2", read_and_set_again, "was moved by"),
     ("06.2", where_it_is_true, "should store 'newer', and Redis has b''"),
+    ("06.2", where_it_exists, "expired between two of your commands"),
+    ("06.2", until_the_same_moment, "expired between two of your commands"),
     ("06.2", answered(1, False), "gave 1, not True"),
     ("06.2", answered(True, None), "gave None, not False"),
     ("06.2", only_with_a_deadline, "can be replaced too"),

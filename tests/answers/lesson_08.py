@@ -83,6 +83,15 @@ def first_thousand(redis: Any, one: str, other: str) -> Any:
     return all_of(redis, one, other, common(redis, one, other)[:SIZE])
 
 
+def names_of_the_first_thousand(redis: Any, one: str, other: str) -> Any:
+    keys, removed = common(redis, one, other), 0
+    for tag in (one, other):
+        redis.srem(f"tagged:{tag}", *keys[:SIZE] or ["none"])
+    for first in range(0, len(keys), SIZE):
+        removed += redis.unlink(*keys[first : first + SIZE])
+    return removed
+
+
 def none_for_nothing(redis: Any, one: str, other: str) -> Any:
     keys = common(redis, one, other)
     return all_of(redis, one, other, keys) if keys else None
@@ -117,6 +126,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("08.2", those_of_a_prefix, "Bytes were compared with text: b'shop:"),
     ("08.2", all_at_once, "no more than 1,000 a command"),
     ("08.2", all_at_once_in_a_pipeline, "no more than 1,000 a command"),
+    ("08.2", names_of_the_first_thousand, "the SETs still name 1,500"),
     ("08.2", none_for_nothing, "end with `return`?"),
     ("08.2", lambda redis, one, other: redis.flushdb(), "does not have both tags"),
     ("08.3", lambda tag, name: f"{tag}:{name}", "another slot"),

@@ -99,6 +99,18 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "redis.set(key, value, xx=True)",
     ),
     (
+        "an entry that never expires between two commands: the check",
+        EXERCISES,
+        '            self.delete("entry")\n',
+        '            self.exists("entry")\n',
+    ),
+    (
+        "chance that is the same each time: the check",
+        EXERCISES,
+        "return chance if drawn % 2 else min(1 - chance, JUST_BELOW_1)",
+        "return chance",
+    ),
+    (
         "no jitter: the lesson",
         NOTEBOOK,
         "return max(1, int(1000 * ttl * (1 - spread * random())))",

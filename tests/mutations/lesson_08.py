@@ -23,9 +23,9 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "keys that are nothing but a digest",
         NOTEBOOK,
         r""""fill_cache(keys.call_key)\n",
-    "by_name""",
+    "lab.redis.set(""",
         r""""fill_cache(bare_key)\n",
-    "by_name""",
+    "lab.redis.set(""",
     ),
     (
         "keys of a cluster without a hash tag",
@@ -116,6 +116,12 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         EXERCISES,
         "            redis.srem(name, *batch)\n",
         "            redis.scard(name)\n",
+    ),
+    (
+        "SETs that name the last of many: the check",
+        EXERCISES,
+        "if named := len(names & {key.encode() for key in keys}):",
+        "if named := 0:",
     ),
     (
         "no hash tag: the exercise",

@@ -1,0 +1,1185 @@
+"""Whatever Redis does, a QueryCache gives the database's rows, soon, and loses no invalidation."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import random
+import re
+import socket
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from redis.retry import Retry
+from sqlalchemy import Column, Integer, MetaData, String, Table, create_engine, select, update
+from sqlalchemy.orm import scoped_session, sessionmaker
+
+from labkit.cache import signals, tokens
+from labkit.cache.query_cache import InvalidationFailed, QueryCache
+from labkit.cache.server import Server, Unavailable
+from labkit.servers import Keeper, choose_redis
+from tests.helpers import end, start_python, wait_until
+from tests.outages import FakeServer, OwnServer, Switch, ended
+
+KIND, _ = choose_redis("auto")
+if KIND not in ("server", "wheel"):
+    pytest.skip("there is no Redis or Valkey program here", allow_module_level=True)
+
+TIMEOUT = 0.25  # seconds: the default
+SOON = 5 * TIMEOUT  # far more than one time-out, on a machine that is busy
+PAUSE = 1.0  # seconds: the default
+SLOW: Any = {"timeout_ms": 10_000}  # where a time-out is not the subject, a busy machine makes none
+SILENT = "Redis does not answer"
+OWED = "an invalidation is owed"
+USERS = Table("users", MetaData(), Column("id", Integer, primary_key=True), Column("name", String))
+ONE = select(USERS.c.name).where(USERS.c.id == 1)
+ENTRY_TAGS = ("shop:*", "shop:users")
+
+
+class App:
+    """An application with a cache: it reads a name, and writes it."""
+
+    def __init__(self, database: Path, client: Any, **settings: Any) -> None:
+        self.database = database
+        self.engine = create_engine(f"sqlite:///{database}")
+        self.session = scoped_session(sessionmaker(self.engine))
+        options: dict[str, Any] = {"namespace": "shop", "jitter": 0.0} | settings
+        self.cache = QueryCache(client, session=self.session, **options)
+
+    @property
+    def stats(self) -> Any:
+        return self.cache.stats
+
+    def read(self, number: int = 1) -> Any:
+        try:
+            statement = select(USERS.c.name).where(USERS.c.id == number)
+            return self.cache.rows(statement, ttl=60)[0]["name"]
+        finally:
+            self.session.remove()
+
+    def hits(self) -> bool:
+        """Whether a read, by which the cache may recover, is followed by a hit."""
+        self.read()
+        before = self.stats.hits
+        self.read()
+        return bool(self.stats.hits == before + 1)
+
+    def write(self, name: str) -> None:
+        try:
+            self.session.execute(update(USERS).where(USERS.c.id == 1).values(name=name))
+            self.session.commit()
+        finally:
+            self.session.remove()
+
+    def truth(self) -> Any:
+        with sqlite3.connect(self.database) as own:
+            return own.execute("SELECT name FROM users WHERE id = 1").fetchone()[0]
+
+    def owes(self) -> bool:
+        return self.cache._opened().owes
+
+    def close(self) -> None:
+        self.cache.close()
+        self.engine.dispose()
+
+
+OTHER = """
+import json, sys
+from pathlib import Path
+import redis
+from tests.test_outages import App
+print("ready", flush=True)
+app = None
+for line in sys.stdin:
+    what, *arguments = json.loads(line)
+    if what == "open":
+        database, options, settings = arguments
+        client = redis.Redis(socket_timeout=None, socket_connect_timeout=None, **options)
+        app, answer = App(Path(database), client, **settings), "opened"
+    elif what == "read":
+        answer = app.read()
+    elif what == "write":
+        answer = app.write(*arguments)
+    elif what == "hits":
+        answer = app.hits()
+    elif what == "stats":
+        answer = app.stats.as_dict()
+    print(json.dumps(answer), flush=True)
+"""
+
+
+class Other:
+    """Another process, with an application and a cache of its own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def __call__(self, *command: Any) -> Any:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin
+        assert stdout
+        stdin.write(json.dumps(command) + "\n")
+        stdin.flush()
+        return json.loads(stdout.readline())
+
+
+class Clock:
+    """The breaker's: a pause is over when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Tries:
+    """How often this thread has connected to a server, or sent it something."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.count, self._thread = 0, threading.get_ident()
+        for name in ("connect", "sendall"):
+            patch.setattr(socket.socket, name, self._counting(getattr(socket.socket, name)))
+
+    def _counting(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(*args: Any) -> Any:
+            self.count += threading.get_ident() == self._thread
+            return method(*args)
+
+        return counting
+
+
+@pytest.fixture(scope="module")
+def keeper() -> Iterator[Keeper]:
+    keeper = Keeper()
+    yield keeper
+    keeper.close()
+
+
+@pytest.fixture
+def server(keeper: Keeper) -> Iterator[OwnServer]:
+    own = OwnServer(KIND, keeper).start()
+    with ended(own):
+        yield own
+
+
+@pytest.fixture(scope="module")
+def _one_server(keeper: Keeper) -> Iterator[OwnServer]:
+    own = OwnServer(KIND, keeper).start()
+    with ended(own):
+        yield own
+
+
+@pytest.fixture
+def shared(_one_server: OwnServer) -> OwnServer:
+    """Give a server for tests that leave it alive, empty again."""
+    with _one_server.client() as client:
+        client.flushall()
+    return _one_server
+
+
+@pytest.fixture(scope="module")
+def _other_process() -> Iterator[Other]:
+    process = start_python(OTHER)
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        yield Other(process)
+    finally:
+        end(process)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "shop.db"
+    with sqlite3.connect(path) as own:
+        own.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT)")
+        own.executemany("INSERT INTO users (name) VALUES (?)", [("old",)] * 20)
+    own.close()
+    return path
+
+
+@pytest.fixture
+def open_app(database: Path) -> Iterator[Callable[..., App]]:
+    opened: list[App] = []
+
+    def open_one(client: Any, **settings: Any) -> App:
+        opened.append(App(database, client, **settings))
+        return opened[-1]
+
+    yield open_one
+    for app in opened:
+        app.close()
+
+
+@pytest.fixture
+def other(_other_process: Other, database: Path) -> Callable[..., Other]:
+    def open_one(client: Any, **settings: Any) -> Other:
+        options = client.connection_pool.connection_kwargs
+        address = {k: options[k] for k in ("host", "port") if k in options}
+        if "path" in options:
+            address = {"unix_socket_path": options["path"]}
+        assert _other_process("open", str(database), address, settings) == "opened"
+        return _other_process
+
+    return open_one
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("labkit.cache.breaker.time", clock)
+    return clock
+
+
+@pytest.fixture
+def tries(monkeypatch: pytest.MonkeyPatch) -> Tries:
+    return Tries(monkeypatch)
+
+
+def timed(read: Callable[[], Any]) -> tuple[Any, float]:
+    begun = time.monotonic()
+    answer = read()
+    return answer, time.monotonic() - begun
+
+
+# What answers badly. Each gives a client, which has no time-outs of its own.
+
+
+def never(_: list[bytes]) -> bytes:
+    threading.Event().wait(30)
+    return b""
+
+
+def says(answer: bytes | None) -> Callable[[list[bytes]], bytes | None]:
+    return lambda command: answer
+
+
+def mostly(answer: bytes) -> Callable[[list[bytes]], bytes | None]:
+    """Greet as Redis does, and give this answer to whatever else is asked."""
+
+    def reply(command: list[bytes]) -> bytes:
+        if command[0] == b"INFO":
+            return b"$10\r\nrun_id:abc\r\n"
+        if command[0] == b"CLIENT" or (command[0] == b"EVAL" and b"run_id" in command[1]):
+            return b"+OK\r\n"
+        return answer
+
+    return reply
+
+
+@contextmanager
+def fake(answer: Callable[[list[bytes]], bytes | None], **options: Any) -> Iterator[Any]:
+    server = FakeServer(answer, **options)
+    with ended(server):
+        yield server.client()
+
+
+@contextmanager
+def hang_up() -> Iterator[Any]:
+    with fake(says(None), on_accept=lambda peer: peer.shutdown(socket.SHUT_RDWR)) as client:
+        yield client
+
+
+@contextmanager
+def deaf() -> Iterator[Any]:
+    """Give a client of a listener that accepts nobody: the kernel does, up to its backlog."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield redis.Redis("127.0.0.1", listener.getsockname()[1], socket_timeout=None)
+
+
+@contextmanager
+def closed_port() -> Iterator[Any]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    yield redis.Redis("127.0.0.1", port, socket_timeout=None)
+
+
+NESTED = b"*1\r\n" * 5_000 + b":1\r\n"
+GARBAGE: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "a closed port": closed_port,
+    "a listener that accepts nobody": deaf,
+    "silence": lambda: fake(never),
+    "closing after accept": hang_up,
+    "closing at the first command": lambda: fake(says(None)),
+    "closing after the greeting": lambda: fake(lambda command: mostly(b"")(command) or None),
+    "LOADING": lambda: fake(says(b"-LOADING Redis is loading the dataset in memory\r\n")),
+    "LOADING after the greeting": lambda: fake(mostly(b"-LOADING Redis is loading\r\n")),
+    "MASTERDOWN": lambda: fake(mostly(b"-MASTERDOWN Link with MASTER is down\r\n")),
+    "BUSY": lambda: fake(mostly(b"-BUSY Redis is busy running a script.\r\n")),
+    "NOPERM": lambda: fake(mostly(b"-NOPERM this user has no permissions\r\n")),
+    "HTTP": lambda: fake(says(b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\n\r\n")),
+    "OK to everything": lambda: fake(says(b"+OK\r\n")),
+    "a number": lambda: fake(mostly(b":7\r\n")),
+    "a text": lambda: fake(mostly(b"$5\r\nhello\r\n")),
+    "nothing": lambda: fake(mostly(b"$-1\r\n")),
+    "too few": lambda: fake(mostly(b"*1\r\n$1\r\nx\r\n")),
+    "too many": lambda: fake(mostly(b"*9\r\n" + b"$1\r\nx\r\n" * 9)),
+    "numbers": lambda: fake(mostly(b"*4\r\n" + b":1\r\n" * 4)),
+    "lists": lambda: fake(mostly(b"*4\r\n" + b"*1\r\n:1\r\n" * 4)),
+    "lists in lists": lambda: fake(mostly(NESTED)),
+    "a number that is none": lambda: fake(mostly(b":x\r\n")),
+    "a length that is none": lambda: fake(mostly(b"$x\r\n")),
+    "a length of many digits": lambda: fake(mostly(b"$" + b"9" * 5_000 + b"\r\n")),
+    "an answer that ends early": lambda: fake(mostly(b"*4\r\n$1\r\nx\r\n$9\r\nab")),
+    "random bytes": lambda: fake(says(random.Random(1).randbytes(4_096))),
+    "random bytes after the greeting": lambda: fake(mostly(random.Random(2).randbytes(4_096))),
+}  # fmt: skip
+
+
+@contextmanager
+def wrong_password(keeper: Keeper) -> Iterator[Any]:
+    own = OwnServer(KIND, keeper).start("requirepass right")
+    with ended(own):
+        yield own.client(password="wrong")
+
+
+@contextmanager
+def read_only(keeper: Keeper) -> Iterator[Any]:
+    replica = OwnServer(KIND, keeper)
+    with ended(replica):
+        replica.start("replicaof 127.0.0.1 1")
+        yield replica.client()
+
+
+@contextmanager
+def killed(keeper: Keeper) -> Iterator[Any]:
+    own = OwnServer(KIND, keeper).start()
+    with ended(own):
+        own.kill()
+        yield own.client()
+
+
+@contextmanager
+def frozen(keeper: Keeper) -> Iterator[Any]:
+    own = OwnServer(KIND, keeper).start()
+    with ended(own):
+        own.freeze()
+        yield own.client()
+
+
+REAL = {
+    "killed": killed, "frozen": frozen, "a wrong password": wrong_password, "READONLY": read_only,
+}  # fmt: skip
+
+
+@pytest.fixture(params=[*REAL, *GARBAGE])
+def bad(request: pytest.FixtureRequest, keeper: Keeper) -> Iterator[Any]:
+    what = request.param
+    with REAL[what](keeper) if what in REAL else GARBAGE[what]() as client:
+        yield client
+
+
+# Reads.
+
+
+def test_reads_give_the_rows_within_the_time_out_and_then_spare_redis(bad, open_app, clock, tries):
+    app, took = timed(lambda: open_app(bad))
+    assert took < SOON
+    for _ in range(2):  # when a pause is over, one call tries again, and no more than one
+        clock.now += PAUSE
+        before = tries.count
+        name, took = timed(app.read)
+        assert (name, took < SOON) == ("old", True)
+        assert tries.count > before
+
+        before = tries.count
+        assert [app.read() for _ in range(3)] == ["old"] * 3
+        assert tries.count == before
+    assert app.stats.hits == 0
+    assert app.stats.bypasses[SILENT] >= 6
+    assert app.stats.errors.total() >= 2
+
+
+def test_a_write_is_committed_and_its_invalidation_owed(bad, open_app, clock):
+    app = open_app(bad)
+    clock.now += PAUSE
+
+    _, took = timed(lambda: app.write("new"))
+
+    assert took < SOON
+    assert (app.truth(), app.read()) == ("new", "new")
+    assert app.stats.owed == app.stats.invalidations == 1
+    assert app.owes()
+
+
+def test_a_write_that_cannot_be_marked_is_not_committed_if_it_has_to_raise(bad, open_app, clock):
+    app = open_app(bad, failed_invalidation="raise")
+    for pause in (PAUSE, 0):
+        clock.now += pause
+        with pytest.raises(InvalidationFailed, match="Nothing was committed"):
+            app.write("new")
+
+    assert (app.truth(), app.read()) == ("old", "old")
+
+
+def test_a_statement_that_would_commit_by_itself_is_not_sent_if_it_has_to_raise(open_app, clock):
+    with closed_port() as client:
+        app = open_app(client, failed_invalidation="raise")
+        by_itself = app.engine.execution_options(isolation_level="AUTOCOMMIT")
+        connection = by_itself.connect()
+        with pytest.raises(InvalidationFailed, match="Nothing was committed"):
+            connection.execute(update(USERS).values(name="new"))
+        connection.close()
+
+        assert (app.truth(), app.read()) == ("old", "old")
+        assert (app.stats.owed, app.owes()) == (0, False)
+
+
+@pytest.mark.parametrize("what", ["invalidate", "forget"])
+@pytest.mark.parametrize("how", ["queue", "raise"])
+def test_a_call_that_redis_does_not_take_is_owed_or_raised(open_app, clock, what, how):
+    with fake(mostly(b"-READONLY no\r\n")) as client:
+        app = open_app(client, failed_invalidation=how)
+
+        @app.cache.query(ttl=60, name="answer")  # type: ignore[untyped-decorator]
+        def answer() -> int:
+            return 1
+
+        def call() -> None:
+            if what == "forget":
+                app.cache.forget(answer)
+            else:
+                app.cache.invalidate("users")
+
+        clock.now += PAUSE
+        if how == "raise":
+            with pytest.raises(InvalidationFailed):
+                call()
+        else:
+            call()
+        assert app.stats.owed == 1
+        assert app.owes()
+
+
+def test_without_marks_a_failed_invalidation_is_raised_after_the_commit(open_app, clock, keeper):
+    with frozen(keeper) as client:
+        app = open_app(client, failed_invalidation="raise", mark_writes=False)
+        with pytest.raises(InvalidationFailed, match="owed"):
+            app.write("new")
+
+        assert (app.truth(), app.read()) == ("new", "new")
+        assert (app.stats.owed, app.owes()) == (1, True)
+        app.session.execute(select(USERS))  # it can be used
+
+
+@pytest.mark.parametrize("what", ["a write", "forget"])
+def test_an_ok_that_is_no_answer_does_not_deliver_an_invalidation(open_app, clock, what):
+    with fake(mostly(b"+OK\r\n")) as client:
+        app = open_app(client)
+
+        @app.cache.query(ttl=60, name="answer")  # type: ignore[untyped-decorator]
+        def answer() -> int:
+            return 1
+
+        if what == "forget":
+            app.cache.forget(answer)
+        else:
+            app.write("new")
+
+        assert app.stats.owed == 1
+
+
+def test_a_client_of_the_user_that_would_wait_for_ever_makes_nobody_wait(server, open_app):
+    app = open_app(server.client(retry=Retry(redis.backoff.ConstantBackoff(60), 100)))
+    assert app.hits()
+    server.freeze()
+
+    name, took = timed(app.read)
+
+    assert (name, took < SOON) == ("old", True)
+
+
+def test_a_time_out_at_an_address_that_reads_like_out_of_memory_opens_the_breaker(
+    keeper, open_app, clock, tries
+):
+    own = OwnServer(KIND, keeper)
+    own.path = own.directory / "ROOM"
+    with ended(own.start()):
+        app = open_app(own.client())
+        own.freeze()
+        app.read()
+        before = tries.count
+
+        assert app.read() == "old"
+        assert tries.count == before
+
+
+def test_a_server_that_freezes_while_it_is_greeted_makes_nobody_wait(server, open_app):
+    switch = Switch(server.path)
+
+    with ended(switch):
+        greeted = tokens.new_token
+
+        def freeze() -> bytes:  # the next connection, which stands by, gets no answer
+            switch.target = None
+            return greeted()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("labkit.cache.client.new_token", freeze)
+            app, took = timed(lambda: open_app(switch.client()))
+        assert switch.connections == 2
+        assert took < SOON
+        name, took = timed(app.read)
+        assert (name, took < SOON) == ("old", True)
+
+
+@pytest.mark.parametrize("moment", ["after the look", "while it loads"])
+def test_threads_do_not_wait_in_line_for_a_server_that_freezes(server, open_app, moment):
+    app = open_app(server.client())
+    for number in range(1, 13):
+        app.read(number)
+    app.cache.invalidate("users")
+    threads, barrier = 12, threading.Barrier(12, action=server.freeze)
+    took: list[float] = []
+
+    def stop(*_: Any, **__: Any) -> None:
+        barrier.wait(10)
+        stopped.append(time.monotonic())
+
+    stopped: list[float] = []
+
+    def read(number: int) -> None:
+        assert app.read(number) == "old"
+        took.append(time.monotonic() - stopped[0])
+
+    def read_in_load(number: int) -> None:
+        @app.cache.query(ttl=60, tags=["users"], by_table=False, name=f"load{number}")  # type: ignore[untyped-decorator]
+        def answer() -> int:
+            stop()
+            return number
+
+        assert answer() == number
+        took.append(time.monotonic() - stopped[0])
+
+    target = read
+    if moment == "after the look":
+        signals.miss.connect(stop, sender=app.cache)
+    else:
+        target = read_in_load
+    running = [threading.Thread(target=target, args=(n,)) for n in range(1, threads + 1)]
+    for each in running:
+        each.start()
+    for each in running:
+        each.join(30)
+
+    assert len(took) == threads
+    assert max(took) < SOON
+
+
+def test_threads_do_not_connect_one_after_the_other(server, open_app):
+    app = open_app(server.client())
+    own, count = app.cache._opened(), 12
+    took: list[float] = []
+    barrier = threading.Barrier(count)
+    server.freeze()
+    own._client = None  # as after an error
+
+    def look() -> None:
+        barrier.wait(10)
+        begun = time.monotonic()
+        with pytest.raises(Unavailable):
+            own.ask(tokens.look, "entry", *ENTRY_TAGS)
+        took.append(time.monotonic() - begun)
+
+    running = [threading.Thread(target=look) for _ in range(count)]
+    for each in running:
+        each.start()
+    for each in running:
+        each.join(30)
+
+    assert len(took) == count
+    assert max(took) < SOON
+
+
+def test_an_answer_that_comes_late_is_not_taken_for_the_next_ones(server, open_app, monkeypatch):
+    app = open_app(server.client())
+    own: Any = app.cache._opened()._client
+    with server.client() as client:
+        client.mset({"first": "1", "second": "2"})
+    connection = redis.connection.AbstractConnection
+    send: Any = connection.send_command
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    def send_and_thaw(*args: Any, **options: Any) -> None:
+        send(*args, **options)
+        server.thaw()
+
+    server.freeze()
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "read_response", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            own.mget("first")
+    monkeypatch.setattr(connection, "send_command", send_and_thaw)
+
+    assert own.mget("second") == [b"2"]
+
+
+def test_a_freeze_after_the_look_costs_one_time_out(server, open_app, clock, tries):
+    app = open_app(server.client())
+    signals.miss.connect(lambda *_, **__: server.freeze(), sender=app.cache, weak=False)
+    before = tries.count
+
+    assert app.read() == "old"
+
+    assert tries.count == before + 2  # the look, and the attempt to take the lease
+    assert app.stats.refused_fills == {SILENT: 1}
+
+
+# The return.
+
+
+def test_after_a_restart_the_cache_is_used_again(server, open_app, clock):
+    app = open_app(server.client(), **SLOW)
+    assert app.hits()
+    server.kill()
+    assert app.read() == "old"
+    server.start()
+    assert not app.hits()  # the pause is not over
+
+    clock.now += PAUSE
+    assert app.hits()
+
+
+def test_after_a_freeze_the_cache_is_used_again(server, open_app, clock):
+    app = open_app(server.client())
+    assert app.hits()
+    server.freeze()
+    assert [app.read(), app.read()] == ["old", "old"]
+    server.thaw()
+
+    clock.now += PAUSE
+    assert app.hits()
+
+
+def test_a_server_that_starts_after_the_application_is_used(keeper, open_app, clock):
+    own = OwnServer(KIND, keeper)
+    with ended(own):
+        app = open_app(own.client())
+        assert not app.hits()
+        app.write("new")
+        own.start()
+        assert wait_until(lambda: not app.owes())
+
+        assert app.hits()
+        assert app.read() == "new"
+
+
+def test_a_password_that_is_corrected_is_enough(keeper, open_app, clock):
+    with wrong_password(keeper) as client:
+        app = open_app(client)
+        assert not app.hits()
+        own = dict(client.connection_pool.connection_kwargs, password="right")
+        with redis.Redis(unix_socket_path=own["path"], password="right") as right:
+            right.config_set("requirepass", "wrong")
+
+        clock.now += PAUSE
+        assert app.hits()
+
+
+def test_a_server_that_is_loading_is_used_once_it_has_loaded(server, open_app, clock):
+    app = open_app(server.client())
+    with server.client() as client:
+        client.mset({f"key{number}": "x" for number in range(50_000)})
+        assert app.hits()
+        client.save()
+        app.write("new")
+    server.kill()
+    slowly = "key-load-delay 300", "loading-process-events-interval-bytes 1024"
+    server.start(*slowly, ready=False)
+
+    clock.now += PAUSE
+    name, took = timed(app.read)
+    assert (name, took < SOON) == ("new", True)
+    assert app.stats.errors["BusyLoadingError"] + app.stats.errors["ConnectionError"] >= 1
+    app.write("newer")
+    assert app.read() == "newer"
+    with server.client() as client:
+        client.config_set("key-load-delay", 0)
+        assert wait_until(lambda: not client.info("persistence")["loading"], 10)
+    assert wait_until(lambda: not app.owes())
+
+    assert app.hits()
+    assert app.read() == "newer"
+
+
+def test_a_replica_that_is_promoted_is_used(keeper, open_app, clock):
+    with read_only(keeper) as replica:
+        app = open_app(replica)
+        assert not app.hits()
+        app.write("new")
+        assert app.owes()
+        replica.replicaof("NO", "ONE")
+        assert wait_until(lambda: not app.owes())
+
+        clock.now += PAUSE
+        assert app.hits()
+        assert app.read() == "new"
+
+
+def test_while_redis_reads_but_refuses_writes_the_writer_uses_no_entry(server, open_app, clock):
+    app = open_app(server.client(), **SLOW)
+    assert app.hits()
+    with server.client() as client:
+        client.config_set("min-replicas-to-write", 1)
+        app.write("new")
+        assert app.stats.owed == 1
+        for _ in range(3):
+            clock.now += PAUSE
+            assert app.read() == "new"  # though the old entry is there, and can be read
+        assert app.stats.bypasses[OWED] == 3
+
+        client.config_set("min-replicas-to-write", 0)
+        assert wait_until(lambda: not app.owes())
+    assert app.hits()
+    assert app.read() == "new"
+
+
+# Memory that is full.
+
+
+@pytest.fixture
+def full(server: OwnServer) -> Callable[[], None]:
+    def fill() -> None:
+        with server.client() as client:
+            client.config_set("maxmemory-policy", "noeviction")
+            client.config_set("maxmemory", 1)
+            with pytest.raises(redis.exceptions.OutOfMemoryError):
+                client.set("more", "x")
+
+    return fill
+
+
+@pytest.mark.parametrize("how", ["queue", "raise"])
+@pytest.mark.parametrize("mark_writes", [True, False])
+def test_an_invalidation_works_while_memory_is_full(server, open_app, full, how, mark_writes):
+    app = open_app(server.client(), failed_invalidation=how, mark_writes=mark_writes, **SLOW)
+    assert app.hits()
+    with server.client() as client:
+        full()
+        hits, before = app.stats.hits, client.mget("token:shop:users")
+        assert (app.read(), app.stats.hits) == ("old", hits + 1)  # what is there is still used
+
+        app.write("new")
+
+        assert client.mget("token:shop:users") != before
+        assert not client.get("token:shop:users").startswith(b"!")
+        assert [app.read(), app.read()] == ["new", "new"]
+        assert (app.stats.owed, app.stats.bypasses.total()) == (0, 0)
+        assert app.stats.refused_fills.total() == 2
+        assert app.stats.errors.keys() == {"OutOfMemoryError"}
+        client.config_set("maxmemory", 0)
+    assert app.hits()
+
+
+def test_forgetting_works_while_memory_is_full(server, open_app, full):
+    app, calls = open_app(server.client(), **SLOW), []
+
+    @app.cache.query(ttl=60, name="answer")  # type: ignore[untyped-decorator]
+    def answer() -> int:
+        calls.append(1)
+        return len(calls)
+
+    assert [answer(), answer()] == [1, 1]
+    full()
+    app.cache.forget(answer)
+
+    assert (answer(), app.stats.owed) == (2, 0)
+
+
+def test_a_new_connection_recognises_the_server_while_memory_is_full(server, open_app, full):
+    app = open_app(server.client(), **SLOW)
+    assert app.hits()
+    with server.client() as client:
+        client.set("shop:server", "another one")
+        full()
+        before = client.get("token:shop:*")
+        open_app(server.client(), **SLOW)
+
+        assert client.get("token:shop:*") != before
+
+
+# Keys that others have written to.
+
+
+class Hostile:
+    """A pickle that would make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self._path,)
+
+
+def key_of_entry(client: redis.Redis) -> bytes:
+    others = re.compile(rb"token:|lease:|shop:server$|shop:statistics:")
+    keys: Any = client.keys("*")
+    (key,) = [key for key in keys if not others.match(key)]
+    return bytes(key)
+
+
+def stamp(client: redis.Redis) -> bytes:
+    found: Any = client.mget(*[f"token:{tag}" for tag in ENTRY_TAGS])
+    return tokens.stamp_of(tuple(found))
+
+
+FOREIGN: dict[str, Callable[[redis.Redis, Any], object]] = {
+    "a list": lambda client, key: client.rpush(key, "x", "y"),
+    "a hash": lambda client, key: client.hset(key, "x", "y"),
+    "a set": lambda client, key: client.sadd(key, "x"),
+    "a stream": lambda client, key: client.xadd(key, {"x": "y"}),
+    "nothing in it": lambda client, key: client.set(key, b""),
+    "random bytes": lambda client, key: client.set(key, random.Random(3).randbytes(999)),
+    "NUL": lambda client, key: client.set(key, b"\0" * 99),
+    "a newline": lambda client, key: client.set(key, b"\n"),
+    "a marker that is none": lambda client, key: client.set(key, b"!"),
+    "a marker of nobody": lambda client, key: client.set(key, b"!:99999999999999!x:y!!"),
+    "a marker that never ends": lambda client, key: client.set(key, b"!x:" + b"9" * 30),
+    "a lease that never ends": lambda client, key: client.set(key, b"lease:0123456789abcdef"),
+    "a lease of a year": lambda client, key: client.set(key, b"lease:x", ex=31_536_000),
+    "megabytes": lambda client, key: client.set(key, b"x" * 8_000_000),
+}
+KEYS = {
+    "the entry": lambda client, entry: entry,
+    "its lease": lambda client, entry: b"lease:" + entry,
+    "the table's token": lambda client, entry: "token:shop:users",
+    "the token of everything": lambda client, entry: "token:shop:*",
+    "the server's name": lambda client, entry: "shop:server",
+}
+
+
+@pytest.mark.parametrize("where", KEYS)
+@pytest.mark.parametrize("what", FOREIGN)
+def test_foreign_bytes_cost_a_miss_and_are_replaced(shared, open_app, what, where):
+    app = open_app(shared.client(), lease_ms=20_000, **SLOW)
+    assert app.hits()
+    with shared.client() as client:
+        entry = key_of_entry(client)
+        if where == "its lease":
+            client.delete(entry)
+        key = KEYS[where](client, entry)
+        client.delete(key)
+        FOREIGN[what](client, key)
+
+    name, took = timed(app.read)
+
+    assert (name, took < 10) == ("old", True)  # nobody has waited for the lease
+    assert app.hits()
+    app.write("new")
+    assert [app.read(), app.read()] == ["new", "new"]
+    assert app.hits()
+    assert (app.stats.owed, app.stats.bypasses, app.stats.errors) == (0, {}, {})
+    opened = open_app(shared.client(), **SLOW)  # and another process is not disturbed either
+    assert opened.hits()
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_foreign_bytes_in_a_token_do_not_stop_an_invalidation(shared, open_app, what):
+    app = open_app(shared.client(), failed_invalidation="raise", **SLOW)
+    app.read()
+    with shared.client() as client:
+        client.delete("token:shop:users")
+        FOREIGN[what](client, "token:shop:users")
+
+    app.write("new")
+
+    assert app.read() == "new"
+    assert app.hits()
+
+
+@pytest.mark.parametrize("where", ["its lease", "the table's token", "the token of everything"])
+@pytest.mark.parametrize("what", FOREIGN)
+def test_foreign_bytes_that_come_while_it_loads_cost_a_fill(shared, open_app, what, where):
+    app = open_app(shared.client(), **SLOW)
+    calls: list[int] = []
+    with shared.client() as client:
+
+        @app.cache.query(ttl=60, tags=["users"], by_table=False, name="answer")  # type: ignore[untyped-decorator]
+        def answer() -> int:
+            if not calls:
+                (lease,) = client.keys("lease:*")
+                key = KEYS[where](client, lease.removeprefix(b"lease:"))
+                client.delete(key)
+                FOREIGN[what](client, key)
+            calls.append(1)
+            return 1
+
+        assert [answer(), answer(), answer()] == [1, 1, 1]
+
+    assert calls == [1, 1]
+    assert (app.stats.bypasses, app.stats.errors) == ({}, {})
+
+
+VALUES: dict[str, Callable[[Path], bytes]] = {
+    "a pickle": lambda path: pickle.dumps([{"name": "forged"}]),
+    "a pickle that runs code": lambda path: pickle.dumps(Hostile(path)),
+    "nothing": lambda path: b"",
+    "half of it": lambda path: b'[{"name":"ol',
+    "lists in lists": lambda path: b"[" * 100_000,
+    "closed lists in lists": lambda path: b"[" * 100_000 + b"]" * 100_000,
+    "bad tags": lambda path: b'[{"$date":"yesterday"}]',
+    "an unknown enum": lambda path: b'[{"$enum":["os.system","true"]}]',
+    "bad rows": lambda path: b'{"$rows":[[["name","$date"]],[{"name":1}]]}',
+    "random bytes": lambda path: random.Random(4).randbytes(99),
+    "no UTF-8": lambda path: b'["\xff\xfe"]',
+    "megabytes": lambda path: b"\x80" * 8_000_000,
+}
+
+
+@pytest.mark.parametrize("what", VALUES)
+def test_a_value_that_cannot_be_read_costs_a_miss(shared, open_app, tmp_path, what):
+    app = open_app(shared.client(), **SLOW)
+    assert app.hits()
+    with shared.client() as client:
+        client.set(key_of_entry(client), stamp(client) + VALUES[what](tmp_path / "made"))
+    hits = app.stats.hits
+
+    assert (app.read(), app.stats.hits) == ("old", hits)
+    assert app.stats.errors == {"CorruptData": 1}
+    assert app.hits()
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("what", VALUES)
+def test_a_value_that_comes_after_the_look_and_cannot_be_read_costs_a_miss(
+    shared, open_app, tmp_path, what
+):
+    app = open_app(shared.client(), **SLOW)
+    app.read()
+    with shared.client() as client:
+        entry = key_of_entry(client)
+        client.delete(entry)
+
+        def plant(*_: Any, **__: Any) -> None:
+            signals.miss.disconnect(plant, sender=app.cache)
+            client.set(entry, stamp(client) + VALUES[what](tmp_path / "made"))
+
+        signals.miss.connect(plant, sender=app.cache)
+        assert app.read() == "old"
+
+    assert app.stats.errors == {"CorruptData": 1}
+    assert app.hits()
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("length", range(0, 35, 3))
+def test_a_truncated_stamp_is_a_miss(shared, open_app, length):
+    app = open_app(shared.client(), **SLOW)
+    assert app.hits()
+    with shared.client() as client:
+        client.set(key_of_entry(client), stamp(client)[:length])
+    hits = app.stats.hits
+
+    assert (app.read(), app.stats.hits, app.stats.errors) == ("old", hits, {})
+    assert app.hits()
+
+
+# Nothing stale comes back.
+
+
+def test_after_a_restart_from_an_old_file_nobody_is_served_what_was(server, open_app, other):
+    app, reader = (
+        open_app(server.client(), pause_ms=10, **SLOW),
+        other(server.client(), pause_ms=10, **SLOW),
+    )
+    assert app.hits()
+    assert reader("hits")
+    with server.client() as client:
+        client.save()
+        saved = client.get("token:shop:users")
+        app.write("new")
+        assert client.get("token:shop:users") != saved
+        hits = reader("stats")["hits"]
+        server.kill()
+        server.start()
+        assert client.get("token:shop:users") == saved  # the old entry and its tokens are back
+        assert client.exists(key_of_entry(client))
+
+    assert reader("read") == "new"  # it has made no call since before the write
+    assert reader("stats")["hits"] == hits
+    assert app.read() == "new"
+    assert wait_until(lambda: reader("hits"))
+    assert reader("read") == app.read() == "new"
+
+
+def test_after_a_restart_from_an_old_file_the_writer_is_not_served_what_was(server, open_app):
+    app = open_app(server.client(), pause_ms=10, **SLOW)
+    assert app.hits()
+    with server.client() as client:
+        client.save()
+    app.write("new")
+    hits = app.stats.hits
+    server.kill()
+    server.start()
+
+    assert (app.read(), app.stats.hits) == ("new", hits)
+    assert wait_until(app.hits)
+    assert app.read() == "new"
+
+
+def test_a_write_during_the_outage_counts_after_a_restart_from_an_old_file(server, open_app, other):
+    app, reader = (
+        open_app(server.client(), pause_ms=10, **SLOW),
+        other(server.client(), pause_ms=10, **SLOW),
+    )
+    assert app.hits()
+    assert reader("hits")
+    with server.client() as client:
+        client.save()
+    server.kill()
+    app.write("new")
+    assert app.stats.owed == 1
+    server.start()
+
+    assert reader("read") == "new"
+    assert app.read() == "new"
+    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: reader("hits"))
+    assert wait_until(app.hits)
+    assert reader("read") == app.read() == "new"
+
+
+@pytest.mark.parametrize("mark_writes", [True, False])
+@pytest.mark.parametrize("before", ["nothing", "a read that has opened the breaker"])
+def test_what_was_written_while_it_was_frozen_is_read_at_once_after_it(
+    server, open_app, other, mark_writes, before
+):
+    settings = {"mark_writes": mark_writes, "timeout_ms": 50, "pause_ms": 3_600_000}
+    app, reader = open_app(server.client(), **settings), other(server.client(), **SLOW)
+    for number in range(20):
+        assert wait_until(lambda: reader("hits"))
+        server.freeze()
+        if before != "nothing":
+            app.read()
+        app.write(f"new{number}")
+        server.thaw()
+
+        assert reader("read") == f"new{number}"
+        assert wait_until(lambda: not app.owes())
+        assert (app.stats.owed, app.read()) == (number + 1, f"new{number}")
+
+
+def test_what_is_owed_was_sent_before_the_write_returns(server, open_app, other, monkeypatch):
+    """Else a server that is thawed at this moment would serve a reader first."""
+    settings = {"mark_writes": False, "timeout_ms": 1_000, "pause_ms": 3_600_000}
+    app, reader = open_app(server.client(), **settings), other(server.client(), **SLOW)
+    assert reader("hits")
+    with server.client() as client:
+        before = client.info("stats")["total_connections_received"]
+    server.freeze()
+    app.read()  # opens the breaker: the write sends nothing by itself
+    deliver = Server._deliver
+
+    def late(own: Server) -> None:
+        time.sleep(0.1)  # a thread that is slow to start
+        deliver(own)
+
+    monkeypatch.setattr(Server, "_deliver", late)
+    app.write("new")
+    server.thaw()
+
+    assert reader("read") == "new"
+    assert wait_until(lambda: not app.owes())
+    with server.client() as client:  # on a connection that was open: a new one would greet first
+        assert client.info("stats")["total_connections_received"] == before + 1
+
+
+@pytest.fixture
+def pair(keeper: Keeper) -> Iterator[tuple[OwnServer, OwnServer]]:
+    master, replica = OwnServer(KIND, keeper), OwnServer(KIND, keeper)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with ended(master, replica):
+        master.start(f"port {port}", "bind 127.0.0.1", "repl-diskless-sync-delay 0")
+        replica.start(f"replicaof 127.0.0.1 {port}", "repl-diskless-sync-delay 0")
+        with replica.client() as client:
+            assert wait_until(lambda: client.info("replication")["master_link_status"] == "up", 10)
+        yield master, replica
+
+
+@pytest.mark.parametrize("read_first", ["the reader", "the writer"])
+def test_a_replica_that_lags_behind_serves_nothing_stale_when_it_is_promoted(
+    pair, open_app, other, read_first
+):
+    master, replica = pair
+    switch = Switch(master.path)
+    with ended(switch), master.client() as ours, replica.client() as theirs:
+        app = open_app(switch.client(), pause_ms=10, **SLOW)
+        reader = other(switch.client(), pause_ms=10, **SLOW)
+        assert app.hits()
+        assert reader("hits")
+        assert ours.wait(1, 5_000) == 1
+        theirs.replicaof("NO", "ONE")  # from here on it lags behind
+        hits = reader("stats")["hits"]
+        app.write("new")
+        assert theirs.get("token:shop:users") != ours.get("token:shop:users")
+        assert theirs.get("token:shop:*") == ours.get("token:shop:*")
+        switch.target = replica.path
+        master.kill()
+
+        reads = [lambda: reader("read"), app.read]
+        for read in reads if read_first == "the reader" else reads[::-1]:
+            assert read() == "new"
+        if read_first == "the reader":  # else it may have a hit already, of a new entry
+            assert reader("stats")["hits"] == hits
+        assert wait_until(app.hits)
+        assert wait_until(lambda: reader("hits"))
+        assert reader("read") == app.read() == "new"
+
+
+def test_a_master_that_has_become_a_replica_is_not_used(pair, open_app, other):
+    """It has the old entries of the new master, and the name that they were given under."""
+    master, replica = pair
+    with master.client() as ours, replica.client() as theirs:
+        app = open_app(master.client(), pause_ms=10)
+        assert app.hits()
+        assert ours.wait(1, 5_000) == 1
+        theirs.replicaof("NO", "ONE")
+        app.write("new")
+        theirs.config_set("bind", "127.0.0.1")
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        theirs.config_set("port", port)
+        ours.replicaof("127.0.0.1", port)
+        assert wait_until(lambda: ours.info("replication")["master_link_status"] == "up", 10)
+        ours.client_kill_filter(_type="normal", skipme=True)  # as Sentinel does
+
+        assert other(master.client())("read") == "new"
+        assert app.read() == "new"
+
+
+# Listeners.
+
+
+@pytest.mark.parametrize("name", ["hit", "miss", "bypass", "fill_refused", "invalidated", "error"])
+def test_a_listener_that_raises_breaks_no_request(server, open_app, clock, name):
+    app, calls = open_app(server.client(), **SLOW), []
+
+    def listener(sender: Any, **about: Any) -> None:
+        calls.append(about)
+        raise ValueError("a listener")
+
+    with getattr(signals, name).connected_to(listener, sender=app.cache):
+        assert app.hits()
+        app.write("new")
+        with server.client() as client:
+            assert app.hits()
+            client.set(key_of_entry(client), stamp(client) + b"?")
+            client.config_set("maxmemory", 1)
+        assert app.read() == "new"
+        server.kill()
+        assert [app.read(), app.read()] == ["new", "new"]
+        app.write("newer")
+        assert app.read() == "newer"
+    assert calls
