@@ -32,7 +32,7 @@ from labkit.cache import codec
 from labkit.cache.tokens import MARKER, token_key
 from labkit.servers import Keeper, choose_redis
 from labkit.servers.redis import find_program
-from tests.helpers import REPOSITORY, wait_until
+from tests.helpers import REPOSITORY, is_running, wait_until
 from tests.soak_app import COUNTERS, DIRTY, NAMESPACE, ROWS, TABLES
 
 PATIENCE = 30.0  # seconds: nothing here takes as long, unless it hangs
@@ -86,6 +86,7 @@ class DyingRedis:
 
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
+        assert wait_until(lambda: not is_running(self.pid), PATIENCE)
 
     def freeze(self) -> None:
         os.kill(self.pid, signal.SIGSTOP)

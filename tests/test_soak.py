@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
+from redis.connection import AbstractConnection as Connection
 
 from labkit.cache import QueryCache, signals
 from labkit.cache.server import Unavailable
@@ -121,7 +122,7 @@ def held(lock: Any) -> Iterator[None]:
 
 LOCKS: dict[str, Callable[[Any], Any]] = {
     "SingleFlight": lambda cache: cache._flights._lock,
-    "Server": lambda cache: cache._server._lock,
+    "Server": lambda cache: cache._server._connecting,
     "Server, what is owed": lambda cache: cache._server._debts,
     "Breaker": lambda cache: cache._server._breaker._lock,
     "Statistics": lambda cache: cache.stats._lock,
@@ -146,7 +147,9 @@ def test_a_lock_that_another_thread_holds_is_free_in_the_child(
         try:
             cache.ask(fail)
         except Unavailable:
-            cache.invalidate("users")  # owed, as the breaker is open, and delivered
+            cache.invalidate("users")  # owed, as the breaker is open
+        redis: Any = cache._server
+        assert wait_until(lambda: not redis.owes)
         answers.append(function())
         return answers, cache.stats.as_dict()
 
@@ -226,10 +229,12 @@ def test_a_child_owes_nothing_and_its_parent_delivers(
 # What is owed, and others who reach Redis before.
 
 
-def two_caches(open_cache: Callable[..., QueryCache], database: dict[str, int]) -> Iterator[Any]:
+def two_caches(
+    open_cache: Callable[..., QueryCache], database: dict[str, int], **of_the_writer: Any
+) -> Iterator[Any]:
     """Give two caches, as two processes have them, each with a function that reads a row."""
-    for pause_ms in (60_000, 1):
-        cache = open_cache(pause_ms=pause_ms)
+    for settings in ({"pause_ms": 60_000} | of_the_writer, {"pause_ms": 1}):
+        cache = open_cache(**settings)
 
         @cache.query(ttl=60, tags=["users"], name="row")
         def row() -> int:
@@ -238,7 +243,7 @@ def two_caches(open_cache: Callable[..., QueryCache], database: dict[str, int]) 
         yield from (cache, row)
 
 
-def test_a_write_while_the_breaker_is_open_is_delivered_before_it_is_answered(server, open_cache):
+def test_a_write_while_the_breaker_is_open_is_sent_before_it_is_answered(server, open_cache):
     database = {"row": 1}
     writer, at_writer, _, at_reader = two_caches(open_cache, database)
     at_writer()
@@ -250,10 +255,10 @@ def test_a_write_while_the_breaker_is_open_is_delivered_before_it_is_answered(se
     database["row"] = 2
     writer.invalidate("users")
 
-    assert (at_reader(), writer.stats.owed, writer._server.owes) == (2, 1, False)
+    assert (at_reader(), writer.stats.owed) == (2, 1)
 
 
-def test_a_write_while_an_older_one_is_owed_is_delivered_before_it_is_answered(server, open_cache):
+def test_a_write_while_an_older_one_is_owed_is_sent_before_it_is_answered(server, open_cache):
     database = {"row": 1}
     writer, _, _, at_reader = two_caches(open_cache, database)
     tried = threading.Event()
@@ -272,7 +277,44 @@ def test_a_write_while_an_older_one_is_owed_is_delivered_before_it_is_answered(s
     database["row"] = 2
     writer.invalidate("users")
 
-    assert (at_reader(), writer._server.owes) == (2, False)
+    assert (at_reader(), writer.stats.owed) == (2, 2)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_write_while_redis_is_frozen_is_sent_before_it_is_answered(
+    server: DyingRedis,
+    open_cache: Callable[..., QueryCache],
+    monkeypatch: pytest.MonkeyPatch,
+    restarted: bool,
+) -> None:
+    database, sent = {"row": 1}, threading.Event()
+    writer, at_writer, reader_, at_reader = two_caches(open_cache, database, timeout_ms=1_000)
+    send = Connection.send_command
+
+    def send_and_say(connection: Any, *command: Any, **options: Any) -> None:
+        send(connection, *command, **options)
+        if threading.current_thread().name == "reader":
+            sent.set()
+
+    if restarted:  # which has closed the connection that stands by
+        server.kill()
+        server.start()
+    assert (at_writer(), at_reader(), at_reader()) == (1, 1, 1)
+    assert reader_.stats.hits > 0
+    server.connect().ping()  # Redis is at rest: what wakes it first is run first
+    server.freeze()
+    at_writer()  # opens its breaker, so that no marker is sent
+    database["row"] = 2
+    writer.invalidate("users")
+    answers: list[int] = []
+    monkeypatch.setattr(Connection, "send_command", send_and_say)
+    thread = threading.Thread(target=lambda: answers.append(at_reader()), name="reader")
+    thread.start()
+    assert sent.wait(PATIENCE)
+    server.thaw()
+    thread.join()
+
+    assert answers == [2]
 
 
 # Gunicorn.

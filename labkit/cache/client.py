@@ -103,18 +103,26 @@ def _packed_mget(keys: tuple[str, ...]) -> bytes:
     return b"*%d\r\n%b" % (len(parts), b"".join(lengths_and_parts))
 
 
-def own_client(client: Client, time_out: float, names: tuple[str, str]) -> Client:
+def own_client(
+    client: Client,
+    time_out: float,
+    names: tuple[str, str],
+    on_greeted: Callable[[], object] = lambda: None,
+) -> Client:
     """Return a client to the same servers, with connections and time-outs of its own.
 
     Args:
         client: a `redis.Redis`, also one of a Sentinel, or a `redis.RedisCluster`.
         time_out: how long each wait for a server may last, in seconds. Nothing is tried twice.
         names: the keys of the server's name and of the token that every entry carries.
+        on_greeted: called on each new connection, once the server has answered. What it raises
+            closes the connection.
     """
+    greet = partial(_greet, names=names, on_greeted=on_greeted)
     if isinstance(client, redis.RedisCluster):
-        return _own_cluster(client, time_out, names)
+        return _own_cluster(client, time_out, greet)
     pool: Any = client.connection_pool
-    settings = _settings(pool.connection_kwargs, time_out, names)
+    settings = _settings(pool.connection_kwargs, time_out, greet)
     if isinstance(pool, SentinelConnectionPool):
         sentinel = _own_sentinel(pool.sentinel_manager, time_out)
         settings |= {"is_master": pool.is_master, "check_connection": pool.check_connection}
@@ -149,7 +157,7 @@ def open_and_wait(client: Client, key: str, time_out: float) -> None:
     pool.release(connection)
 
 
-def _settings(settings: dict[str, Any], time_out: float, names: tuple[str, str]) -> dict[str, Any]:
+def _settings(settings: dict[str, Any], time_out: float, greet: Any) -> dict[str, Any]:
     return {
         **{
             name: value
@@ -162,14 +170,14 @@ def _settings(settings: dict[str, Any], time_out: float, names: tuple[str, str])
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),  # it waits longer
         "socket_read_size": READ_SIZE,
         "retry": Retry(NoBackoff(), 0),
-        "redis_connect_func": partial(_greet, names=names, then=settings.get("redis_connect_func")),
+        "redis_connect_func": partial(greet, then=settings.get("redis_connect_func")),
     }
 
 
-def _own_cluster(client: Any, time_out: float, names: tuple[str, str]) -> redis.RedisCluster:
-    settings = _settings(client.get_connection_kwargs(), time_out, names)
+def _own_cluster(client: Any, time_out: float, greet: Any) -> redis.RedisCluster:
+    settings = _settings(client.get_connection_kwargs(), time_out, greet)
     settings["redis_connect_func"] = partial(
-        _greet, names=names, then=client.user_on_connect_func, in_cluster=True
+        greet, then=client.user_on_connect_func, in_cluster=True
     )
     for name in ("host", "port", "db", "retry"):  # it has one database, whatever a URL says
         settings.pop(name, None)
@@ -228,6 +236,7 @@ def _greet(
     connection: Any,
     *,
     names: tuple[str, str],
+    on_greeted: Callable[[], object],
     then: Callable[[Any], object] | None = None,
     in_cluster: bool = False,
 ) -> None:
@@ -243,6 +252,7 @@ def _greet(
         elif not in_cluster:  # a cluster's client has logged in already
             connection.on_connect()
         recognise(ask, names)
+        on_greeted()
     except MovedError:
         pass  # of a cluster's nodes one has our keys, and this is another
     except redis.RedisError:

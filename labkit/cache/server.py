@@ -8,9 +8,10 @@ and the first connection replaces that token (see `labkit.cache.client`). So whe
 entries from before count for nobody.
 
 Other processes may reach Redis sooner than this one tries again, and fill it with rows from before
-a write. So whoever owes waits for one attempt that has begun after the COMMIT, for `timeout_ms` at
-most: then it is delivered, or Redis is away for everybody, or its buffer has the command. Only a
-process that Redis refuses while it serves others lets them read old rows until it is delivered.
+a write. So whoever owes waits until an attempt that has begun after the COMMIT was sent or has
+failed, for `timeout_ms` at most: then Redis has the command before any that a reader sends from now
+on, or it is away for everybody. Only a process that Redis refuses while it serves others lets them
+read old rows until it is delivered.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ class Server:
         self._standby: Client = None
         self._debts = threading.Condition()  # guards what stands below
         self._owed: list[tuple[tuple[str, ...], str]] = []
-        self._begun = self._ended = 0  # attempts to deliver
+        self._begun = self._ended = (
+            0  # attempts to deliver: the last one, and the last one that ended
+        )
         self._deliverer: threading.Thread | None = None
 
     @property
@@ -140,14 +143,24 @@ class Server:
             raise TimeoutError("another thread is still connecting")
         try:
             if self._client is None:
-                client = own_client(self._given, time_out, self._names)
+                client = own_client(
+                    self._given, time_out, self._names, on_greeted=self._keep_standby_open
+                )
                 recognise(_asking(client, self._names[0]), self._names)
-                if self._standby is None:
-                    self._standby = self._stand_by()
+                if self._standby is None:  # a client that greets nobody, such as fakeredis'
+                    self._keep_standby_open()
                 self._client = client
             return self._client
         finally:
             self._connecting.release()
+
+    def _keep_standby_open(self) -> None:
+        """Have a client whose waits are long, with its connection open.
+
+        A server that starts anew has closed it. So each new connection of the other client looks.
+        """
+        if not self._owed:  # else the deliverer has it, and connects by itself
+            self._standby = self._stand_by()
 
     def _stand_by(self) -> Client:
         client = own_client(self._given, self._settings.timeout_ms / 1000, self._names)
@@ -155,10 +168,10 @@ class Server:
         return client
 
     def owe(self, qualified: tuple[str, ...], writer: str = "") -> None:
-        """Have an invalidation sent as soon as Redis takes it, and wait for one attempt.
+        """Have an invalidation sent as soon as Redis takes it.
 
-        If it can be sent on the connection that stands by, it has been when this returns: a server
-        that is frozen runs it before anything that a reader sends from now on.
+        When this returns, an attempt that has begun since has ended; or the time is up, and its
+        command waits in the buffer of a server that is frozen.
 
         Args:
             qualified: tags, with their namespace.
