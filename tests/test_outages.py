@@ -899,6 +899,8 @@ def test_foreign_bytes_in_a_token_do_not_stop_an_invalidation(shared, open_app, 
 
     app.write("new")
 
+    with shared.client() as client:
+        assert re.fullmatch(rb"[0-9a-f]{16}", client.get("token:shop:users") or b"")
     assert app.read() == "new"
     assert app.hits()
 
