@@ -60,7 +60,7 @@ LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 HOW_LONG = (
     settings.get_profile("long")
     if LONG
-    else settings(max_examples=150, stateful_step_count=30, derandomize=True, print_blob=False)
+    else settings(max_examples=100, stateful_step_count=30, derandomize=True, print_blob=False)
 )
 HOW_LONG = settings(HOW_LONG, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -719,7 +719,7 @@ class Machine(RuleBasedStateMachine):
         """Return a process, and have a frozen Redis thaw in time: each step costs a time-out."""
         if self.redis.state == "frozen":
             self.frozen_for += 1
-            if self.frozen_for > 2:
+            if self.frozen_for > 1:
                 self.redis.thaw()
         return self.world.actors[who]
 
