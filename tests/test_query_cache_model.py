@@ -1056,3 +1056,15 @@ def test_what_begins_a_transaction_is_no_read_by_text(begun: World) -> None:
         1,
         {"tables that were not known": 1},
     )
+
+
+def test_a_load_during_which_its_call_is_forgotten_is_not_stored(begun: World) -> None:
+    (actor, other) = begun.actors
+
+    def change() -> None:
+        begun.now.prices["rate EU"] = 1
+        other.cache.forget(other.cached["rate"], "EU")
+
+    begun.interrupt = change
+    assert actor.do(actor.cached["rate"], "EU") == 0
+    assert actor.do(actor.cached["rate"], "EU") == 1
