@@ -60,7 +60,7 @@ LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 HOW_LONG = (
     settings.get_profile("long")
     if LONG
-    else settings(max_examples=150, stateful_step_count=30, derandomize=True, print_blob=False)
+    else settings(max_examples=100, stateful_step_count=30, derandomize=True, print_blob=False)
 )
 HOW_LONG = settings(HOW_LONG, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -719,7 +719,7 @@ class Machine(RuleBasedStateMachine):
         """Return a process, and have a frozen Redis thaw in time: each step costs a time-out."""
         if self.redis.state == "frozen":
             self.frozen_for += 1
-            if self.frozen_for > 2:
+            if self.frozen_for > 1:
                 self.redis.thaw()
         return self.world.actors[who]
 
@@ -1056,3 +1056,15 @@ def test_what_begins_a_transaction_is_no_read_by_text(begun: World) -> None:
         1,
         {"tables that were not known": 1},
     )
+
+
+def test_a_load_during_which_its_call_is_forgotten_is_not_stored(begun: World) -> None:
+    (actor, other) = begun.actors
+
+    def change() -> None:
+        begun.now.prices["rate EU"] = 1
+        other.cache.forget(other.cached["rate"], "EU")
+
+    begun.interrupt = change
+    assert actor.do(actor.cached["rate"], "EU") == 0
+    assert actor.do(actor.cached["rate"], "EU") == 1
