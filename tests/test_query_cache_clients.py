@@ -732,14 +732,14 @@ def test_a_master_that_became_a_replica_while_connections_to_it_stay_open(shop, 
         for node in (old, new):  # one password, as the members of one group have
             node.acl_setuser("app", enabled=True, passwords=["+pw"], keys="*", commands=["+@all"])
         application = redis.Redis("127.0.0.1", forwarder.port, username="app", password="pw")
-        with closing(forwarder), a_cache(shop, application, pause_ms=1) as cache:
+        with closing(forwarder), a_cache(shop, application, pause_ms=3_600_000) as cache:
             function = cached(cache, in_eu)
             assert [function(), function(), cache.stats.hits] == [0, 0, 1]
             forwarder.target = at[1]["port"]
             old.config_set("masterauth", at[1]["password"])
             old.replicaof("127.0.0.1", at[1]["port"])
             assert wait_until(lambda: is_linked(old), LONG)
-            move()
+            move()  # within the pause that its mark has begun
 
             assert cache.stats.owed == 1
             assert hits_again(cache, function, 1)
