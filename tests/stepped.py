@@ -308,6 +308,7 @@ def explore_states(
     reset: Callable[[], object],
     crash: Collection[str] = (),
     evict: Collection[str] = (),
+    stop_at_first: bool = False,
 ) -> States:
     """Run every interleaving, as `explore` does, and each state's future once.
 
@@ -336,7 +337,7 @@ def explore_states(
 
     todo: list[tuple[int, list[str]]] = [(-1, [])]
     with _on_one_cpu(lab.server.pid):
-        while todo:
+        while todo and not (stop_at_first and any(found.problems.values())):
             before, way = todo.pop()
             play = stage._begin()
             found.runs += 1
