@@ -118,7 +118,13 @@ def of(value: Any, other: Any = None) -> Any:
 
 def test_keys_that_are_remembered_tell_equal_values_apart_by_their_types():
     question = Function(of, 60, (), True, ignore=(), version=1, name="")
-    calls = [((1,), {}), ((True,), {}), ((1, None), {}), ((1, False), {}), ((1, 0), {})]
+    calls: list[tuple[Any, Any]] = [
+        ((1,), {}),
+        ((True,), {}),
+        ((1, None), {}),
+        ((1, False), {}),
+        ((1, 0), {}),
+    ]
     calls += [((1.0,), {}), (("1",), {}), ((b"1",), {}), ((None,), {}), (((1,),), {})]
     keys = [question.key("shop", args, kwargs, None) for args, kwargs in calls]
 
