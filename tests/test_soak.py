@@ -260,7 +260,7 @@ def test_a_write_while_the_breaker_is_open_is_sent_before_it_is_answered(server,
 
 def test_a_write_while_an_older_one_is_owed_is_sent_before_it_is_answered(server, open_cache):
     database = {"row": 1}
-    writer, _, _, at_reader = two_caches(open_cache, database)
+    writer, _, _, at_reader = two_caches(open_cache, database, timeout_ms=5_000)
     tried = threading.Event()
 
     def try_once(*_: Any, **__: Any) -> None:
@@ -289,7 +289,7 @@ def test_a_write_while_redis_is_frozen_is_sent_before_it_is_answered(
 ) -> None:
     database, sent = {"row": 1}, threading.Event()
     writer, at_writer, reader_, at_reader = two_caches(open_cache, database, timeout_ms=1_000)
-    send = Connection.send_command
+    send = Connection.send_packed_command
 
     def send_and_say(connection: Any, *command: Any, **options: Any) -> None:
         send(connection, *command, **options)
@@ -307,7 +307,7 @@ def test_a_write_while_redis_is_frozen_is_sent_before_it_is_answered(
     database["row"] = 2
     writer.invalidate("users")
     answers: list[int] = []
-    monkeypatch.setattr(Connection, "send_command", send_and_say)
+    monkeypatch.setattr(Connection, "send_packed_command", send_and_say)
     thread = threading.Thread(target=lambda: answers.append(at_reader()), name="reader")
     thread.start()
     assert sent.wait(PATIENCE)
