@@ -35,7 +35,7 @@ from flask import Flask
 from labkit.baselines import article, deletion
 from labkit.cache import QueryCache, tokens
 from labkit.servers import Keeper, choose_redis, start_redis
-from labkit.servers.redis import free_port, find_program, run_program
+from labkit.servers.redis import find_program, free_port, run_program
 from labkit.shop import User, db
 from labkit.shop.rows import user_rows
 from scripts.timings import Row, duration

@@ -31,6 +31,7 @@ from labkit.cache.refusal import NotCacheable
 from labkit.cache.writes import BEGINNING, tables_written
 
 BEGUN = "labkit.cache.reads.begun"
+LEVEL = "labkit.cache.reads.level"
 EACH_STATEMENT = ("READ COMMITTED", "AUTOCOMMIT")  # levels at which each statement reads anew
 # What begins and ends transactions and SAVEPOINTs reads nothing. To send SQLite's BEGIN as text is
 # what SQLAlchemy advises: https://docs.sqlalchemy.org/en/20/dialects/sqlite.html
@@ -106,10 +107,14 @@ def _keeps_its_snapshot(connection: Connection) -> bool:
     driver: Any = connection.connection.dbapi_connection
     if hasattr(driver, "in_transaction"):  # SQLite's, which may not have sent its BEGIN
         return bool(driver.in_transaction)
-    try:
-        return connection.get_isolation_level() not in EACH_STATEMENT
-    except NotImplementedError:
-        return True
+    begun = connection.info.get(BEGUN)
+    if connection.info.get(LEVEL, (None,))[0] != begun or begun is None:
+        try:
+            level = str(connection.get_isolation_level())
+        except NotImplementedError:
+            level = "unknown"
+        connection.info[LEVEL] = begun, level  # a transaction keeps it from its first statement on
+    return connection.info[LEVEL][1] not in EACH_STATEMENT
 
 
 @event.listens_for(Engine, "begin")

@@ -59,6 +59,7 @@ class Server:
         self._given = client
         self._settings = settings
         self._on_error = on_error
+        self._policy_is_known = False
         self._everything = f"{settings.namespace}:{EVERYTHING}"
         self._names = (f"{settings.namespace}:{SERVER}", tokens.token_key(self._everything))
         self.begin()
@@ -114,9 +115,13 @@ class Server:
     def greet(self) -> None:
         """Connect now, if that can be done: what is wrong is said at the start."""
         with suppress(Unavailable):
-            self.ask(self._look_at_policy)
+            self.ask(lambda client: None)
 
     def _look_at_policy(self, client: Client) -> None:
+        """Warn, once, of a policy that may evict a marker."""
+        if self._policy_is_known:
+            return
+        self._policy_is_known = True
         try:
             about = client.info("memory")
         except ResponseError:
@@ -147,6 +152,7 @@ class Server:
                     self._given, time_out, self._names, on_greeted=self._keep_standby_open
                 )
                 recognise(_asking(client, self._names[0]), self._names)
+                self._look_at_policy(client)
                 if self._standby is None:  # a client that greets nobody, such as fakeredis'
                     self._keep_standby_open()
                 self._client = client
