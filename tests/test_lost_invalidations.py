@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, func, select, table, update
 
 import labkit
 from labkit.cache import InvalidationFailed, QueryCache
-from labkit.cache import query_cache as module
+from labkit.cache.invalidation import Writes
 from labkit.lab import Lab
 from labkit.shop import Order, User, db
 from tests.helpers import free_port
@@ -174,14 +174,14 @@ def test_a_mark_that_is_evicted_before_its_writer_dies(lab, opened, monkeypatch)
 
     with monkeypatch.context() as patch:
         dies(patch)
-        original = module._Writes.before_commit
+        original = Writes.before_commit
 
         def marked(self: Any, *tables: str) -> Any:
             after = original(self, *tables)
             evict_and_read()
             return after
 
-        patch.setattr(module._Writes, "before_commit", marked)
+        patch.setattr(Writes, "before_commit", marked)
         move()
 
     assert cache.query(ttl=60, tags=["users"], name="count")(true)() == 0
@@ -196,7 +196,7 @@ def test_a_commit_that_takes_longer_than_its_mark_counts_and_then_its_writer_die
     count = cache.query(ttl=60, tags=["users"], name="count")(true)
     with monkeypatch.context() as patch:
         dies(patch)
-        original = module._Writes.before_commit
+        original = Writes.before_commit
 
         def slow(self: Any, *tables: str) -> Any:
             after = original(self, *tables)
@@ -207,7 +207,7 @@ def test_a_commit_that_takes_longer_than_its_mark_counts_and_then_its_writer_die
                     break
             return after
 
-        patch.setattr(module._Writes, "before_commit", slow)
+        patch.setattr(Writes, "before_commit", slow)
         move()
 
     assert (count(), true()) == (0, 1)

@@ -23,7 +23,8 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, create_engine, 
 from sqlalchemy.orm import scoped_session, sessionmaker
 
 from labkit.cache import signals, tokens
-from labkit.cache.query_cache import InvalidationFailed, QueryCache
+from labkit.cache.invalidation import InvalidationFailed
+from labkit.cache.query_cache import QueryCache
 from labkit.cache.server import Server, Unavailable
 from labkit.servers import Keeper, choose_redis
 from tests.helpers import end, start_python, wait_until

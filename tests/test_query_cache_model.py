@@ -50,7 +50,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from labkit.cache import QueryCache
 from labkit.cache.commits import watch_writes
-from labkit.cache.query_cache import _Writes
+from labkit.cache.invalidation import Writes
 from labkit.servers import Keeper, create_cluster, start_postgres, start_redis
 from labkit.servers.redis import find_program
 from tests.helpers import is_running, wait_until
@@ -454,7 +454,7 @@ class Actor:
         self.cache = QueryCache()
         self.cache.init_app(self.app, db)
         self.cache._stop_watching()  # which hears of every engine: the other process' as well
-        self.cache._stop_watching = watch_writes(self.engine, _Writes(self.cache))
+        self.cache._stop_watching = watch_writes(self.engine, Writes(self.cache))
         self.asked: set[tuple[str, str]] = set()
         self.cached = questions(self.world, self.cache.query, self.cache.rows)
         self.uncached = questions(

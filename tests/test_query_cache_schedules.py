@@ -18,7 +18,7 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 
 import labkit
 from labkit import Lab
-from labkit.cache import QueryCache, loading, query_cache, tokens
+from labkit.cache import QueryCache, loading, tokens
 from labkit.cache.codec import loads
 from labkit.concurrency.schedule import Actor, Exploration, explore
 from labkit.shop import Order, User
@@ -602,7 +602,7 @@ def invalidate_before_the_commit(patch: pytest.MonkeyPatch) -> None:
         self(*tables)
         return lambda *names: None
 
-    patch.setattr(query_cache._Writes, "before_commit", before_commit)
+    patch.setattr(invalidation.Writes, "before_commit", before_commit)
 
 
 def one_marker_for_all_writers(patch: pytest.MonkeyPatch) -> None:

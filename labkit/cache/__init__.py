@@ -5,8 +5,9 @@ It imports nothing else of labkit, and needs flask-sqlalchemy, redis and orjson 
 
 from labkit.cache.codec import CorruptData, NotStorable, dumps, loads, register
 from labkit.cache.commits import after_root_commit, watch_writes
+from labkit.cache.invalidation import InvalidationFailed
 from labkit.cache.keys import call_key
-from labkit.cache.query_cache import InvalidationFailed, QueryCache
+from labkit.cache.query_cache import QueryCache
 from labkit.cache.settings import Settings, SettingsError
 from labkit.cache.statements import NotCacheable, refusals, statement_key, tables_read
 from labkit.cache.ttl import checked_ttl, jittered_ms

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 MAIN = "labkit/cache/query_cache.py"
+ANSWERS = "labkit/cache/answers.py"
+INVALIDATION = "labkit/cache/invalidation.py"
 READS = "labkit/cache/reads.py"
 QUESTIONS = "labkit/cache/questions.py"
 COMMITS = "labkit/cache/commits.py"
@@ -25,7 +27,7 @@ MODEL = ("tests/test_query_cache_model.py",)
 MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     (
         "a request with writes of its own reads the entry",
-        MAIN,
+        ANSWERS,
         'return "writes are pending"',
         'return ""',
         BASIC,
@@ -60,21 +62,21 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     ),
     (
         "text is stored without tags",
-        MAIN,
+        ANSWERS,
         "if seen.by_text and not (trusted or question.given):",
         "if False:",
         BASIC,
     ),
     (
         "a listener without a context is not noticed",
-        MAIN,
+        ANSWERS,
         "if self._context is None and session.dispatch.do_orm_execute:",
         "if False:",
         BASIC,
     ),
     (
         "the context is in no key",
-        MAIN,
+        ANSWERS,
         "key = key_of(self._context() if self._context else None)",
         "key = key_of(None)",
         BASIC,
@@ -88,28 +90,28 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     ),
     (
         "who waits gets the error of another's load",
-        MAIN,
+        ANSWERS,
         "return load() if outcome.data is None else loads(outcome.data)",
         "return outcome.answer() if outcome.data is None else loads(outcome.data)",
         BASIC,
     ),
     (
         "who waits shares the object of the load",
-        MAIN,
+        ANSWERS,
         "return load() if outcome.data is None else loads(outcome.data)",
         "return outcome.answer()",
         BASIC,
     ),
     (
         "each thread loads for itself",
-        MAIN,
+        ANSWERS,
         "outcome = self._flights.do(flight, lead, timeout=self._settings.lease_ms / 1000)",
         "outcome = lead()",
         BASIC,
     ),
     (
         "a TTL without jitter",
-        MAIN,
+        ANSWERS,
         "ttl = jittered_ms(question.ttl, self._settings.jitter) / 1000",
         "ttl = question.ttl",
         BASIC,
@@ -158,7 +160,7 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     ),
     (
         "a writer marks nothing before its commit",
-        MAIN,
+        INVALIDATION,
         "        if not self._settings.mark_writes:\n",
         "        if True:\n",
         LOST,
@@ -256,28 +258,28 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     ),
     (
         "what could not be sent is forgotten",
-        MAIN,
+        INVALIDATION,
         "            server.owe(marked, writer)\n",
         "            pass\n",
         OUTAGES,
     ),
     (
         "what is owed is not counted",
-        MAIN,
+        INVALIDATION,
         '            self.stats.count("owed")\n',
         "",
         OUTAGES,
     ),
     (
         '"raise" commits all the same',
-        MAIN,
+        INVALIDATION,
         '                raise InvalidationFailed(f"Nothing was committed. {error}") from error',
         "                pass",
         OUTAGES,
     ),
     (
         "corrupt bytes that come late are raised",
-        MAIN,
+        ANSWERS,
         "            except CorruptData as error:  # it has come since the look",
         "            except ZeroDivisionError as error:  # it has come since the look",
         OUTAGES,
@@ -333,7 +335,7 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     ),
     (
         "nobody marks: the schedules",
-        MAIN,
+        INVALIDATION,
         "        writer = self._cache._mark(tables)\n",
         '        writer = ""\n',
         SCHEDULES,
@@ -354,7 +356,7 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     ),
     (
         "objects that a session holds are stored",
-        MAIN,
+        ANSWERS,
         "            session.expire_all()\n",
         "            pass\n",
         BASIC,
@@ -368,7 +370,7 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     ),
     (
         "nobody marks: the state machine",
-        MAIN,
+        INVALIDATION,
         "        if not self._settings.mark_writes:\n",
         "        if True:\n",
         MODEL,
