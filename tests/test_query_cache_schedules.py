@@ -18,7 +18,7 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 
 import labkit
 from labkit import Lab
-from labkit.cache import QueryCache, loading, tokens
+from labkit.cache import QueryCache, invalidation, loading, tokens
 from labkit.cache.codec import loads
 from labkit.concurrency.schedule import Actor, Exploration, explore
 from labkit.shop import Order, User
