@@ -122,10 +122,6 @@ class Contenders:
         columns = [getattr(User, name) for name in COLUMNS]
         every = db.select(*columns).order_by(User.id)
         self._statements = {rows: every.limit(rows) for rows in MOST}
-
-    def begin(self) -> None:
-        """Empty the server, but for what the plain client reads."""
-        self.client.flushdb()
         for rows in MOST:
             self.client.set(f"plain:{rows}", orjson.dumps(_users[:rows]))
 
@@ -181,7 +177,6 @@ def hits() -> Iterator[Row]:
 async def _hits(connection: str, contenders: Contenders) -> list[Row]:
     """Return the lines of one connection: each contender's hit, at each size."""
     table = []
-    contenders.begin()
     with contenders.app.app_context():
         calls = {name: await _loads_of_many(contenders, name) for name in contenders.by_name}
         for rows, most in MOST.items():
@@ -271,7 +266,6 @@ async def _loads_of_many(contenders: Contenders, name: str) -> int:
 def throughput() -> Iterator[Row]:
     """Hits a second of 16 threads in one process."""
     with contenders() as both:
-        both["unix"].begin()
         yield from _throughput(both["unix"])
 
 
