@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import itertools
 import random
 import secrets
 import statistics
@@ -53,6 +54,7 @@ PLAIN, OURS, ROWS = "GET + orjson", "QueryCache", "QueryCache.rows of one statem
 register_backend("unix", CashewsRedis, pass_uri=True, pickler=PicklerType.DEFAULT)
 _users = [dict(zip(COLUMNS, row, strict=True)) for row in user_rows(max(MOST))]
 _loads: list[int] = []
+_unasked = itertools.count(max(MOST) + 1)  # the next is nobody's entry yet
 
 
 def report(rows: int) -> list[dict[str, Any]]:
@@ -122,10 +124,6 @@ class Contenders:
         columns = [getattr(User, name) for name in COLUMNS]
         every = db.select(*columns).order_by(User.id)
         self._statements = {rows: every.limit(rows) for rows in MOST}
-
-    def begin(self) -> None:
-        """Empty the server, but for what the plain client reads."""
-        self.client.flushdb()
         for rows in MOST:
             self.client.set(f"plain:{rows}", orjson.dumps(_users[:rows]))
 
@@ -181,7 +179,6 @@ def hits() -> Iterator[Row]:
 async def _hits(connection: str, contenders: Contenders) -> list[Row]:
     """Return the lines of one connection: each contender's hit, at each size."""
     table = []
-    contenders.begin()
     with contenders.app.app_context():
         calls = {name: await _loads_of_many(contenders, name) for name in contenders.by_name}
         for rows, most in MOST.items():
@@ -251,16 +248,17 @@ async def _loads_of_many(contenders: Contenders, name: str) -> int:
     ask = contenders.by_name[name]
     if name in (PLAIN, ROWS):
         return 0
+    unasked = next(_unasked)
     _loads.clear()
     if inspect.iscoroutinefunction(ask):
-        await asyncio.gather(*(ask(ASKING) for _ in range(ASKING)))
+        await asyncio.gather(*(ask(unasked) for _ in range(ASKING)))
         return len(_loads)
     together = threading.Barrier(ASKING)
 
     def ask_with_the_others() -> None:
         with contenders.app.app_context():
             together.wait()
-            ask(ASKING)
+            ask(unasked)
 
     with ThreadPoolExecutor(ASKING) as pool:
         for each in [pool.submit(ask_with_the_others) for _ in range(ASKING)]:
@@ -271,7 +269,6 @@ async def _loads_of_many(contenders: Contenders, name: str) -> int:
 def throughput() -> Iterator[Row]:
     """Hits a second of 16 threads in one process."""
     with contenders() as both:
-        both["unix"].begin()
         yield from _throughput(both["unix"])
 
 
