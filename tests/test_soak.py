@@ -56,7 +56,9 @@ NOTHING = {
 def keeper() -> Iterator[Keeper]:
     keeper = Keeper()
     yield keeper
+    started = psutil.Process(keeper._process.pid).children(recursive=True)
     keeper.close()
+    assert wait_until(lambda: not any(is_running(each.pid) for each in started), PATIENCE)
 
 
 @pytest.fixture
