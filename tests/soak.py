@@ -111,7 +111,8 @@ class Gunicorn:
         given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
         command = [sys.executable, "-m", "gunicorn", "--chdir", str(REPOSITORY)]
         command += ["--bind", f"unix:{self._socket}", "--no-control-socket"]
-        command += ["--worker-tmp-dir", str(keeper.directory), "--graceful-timeout", "1"]
+        # Its threads may hang at SIGQUIT, so it kills its workers at once, before it is killed.
+        command += ["--worker-tmp-dir", str(keeper.directory), "--graceful-timeout", "0"]
         command += ["--keep-alive", "75", *options, f"tests.soak_app:create({given})"]
         self.pid = keeper.spawn(command, log=self.log, stop_signal=signal.SIGQUIT)
         assert wait_until(self._answers, PATIENCE), self.log.read_text()

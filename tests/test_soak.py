@@ -56,7 +56,9 @@ NOTHING = {
 def keeper() -> Iterator[Keeper]:
     keeper = Keeper()
     yield keeper
+    started = psutil.Process(keeper._process.pid).children(recursive=True)
     keeper.close()
+    assert wait_until(lambda: not any(is_running(each.pid) for each in started), PATIENCE)
 
 
 @pytest.fixture
@@ -258,26 +260,39 @@ def test_a_write_while_the_breaker_is_open_is_sent_before_it_is_answered(server,
     assert (at_reader(), writer.stats.owed) == (2, 1)
 
 
-def test_a_write_while_an_older_one_is_owed_is_sent_before_it_is_answered(server, open_cache):
+def test_a_write_while_an_older_one_is_owed_is_sent_before_it_is_answered(
+    server: DyingRedis, open_cache: Callable[..., QueryCache]
+) -> None:
     database = {"row": 1}
     writer, _, _, at_reader = two_caches(open_cache, database, timeout_ms=5_000)
-    tried = threading.Event()
+    attempts: list[Any] = []
+    second_failed, go_on = threading.Event(), threading.Event()
 
-    def try_once(*_: Any, **__: Any) -> None:
+    def hold_the_second_attempt(*_: Any, **__: Any) -> None:
         if threading.current_thread().name == "querycache-deliverer":
-            tried.set()
+            attempts.append(None)
+            if len(attempts) == 2:
+                second_failed.set()
+                assert go_on.wait(PATIENCE)
+
+    def let_it_go_on_when_both_are_owed() -> None:
+        wait_until(lambda: len(writer._server._owed) == 2, PATIENCE)
+        go_on.set()
 
     server.kill()
-    with signals.error.connected_to(try_once, sender=writer):
+    thread = threading.Thread(target=let_it_go_on_when_both_are_owed)
+    thread.start()
+    with signals.error.connected_to(hold_the_second_attempt, sender=writer):
         writer.invalidate("users")
-        assert tried.wait(PATIENCE)
-    server.start()
-    assert at_reader() == 1
+        assert second_failed.wait(PATIENCE)
+        server.start()
+        assert at_reader() == 1
 
-    database["row"] = 2
-    writer.invalidate("users")
+        database["row"] = 2
+        writer.invalidate("users")
 
-    assert (at_reader(), writer.stats.owed) == (2, 2)
+        assert (at_reader(), writer.stats.owed) == (2, 2)
+    thread.join()
 
 
 @pytest.mark.parametrize("restarted", [False, True])
