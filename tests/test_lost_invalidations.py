@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from sqlalchemy import create_engine, func, select, table, update
+from sqlalchemy import NullPool, column, create_engine, func, select, table, text, update
 
 import labkit
 from labkit.cache import InvalidationFailed, QueryCache
 from labkit.cache.invalidation import Writes
 from labkit.lab import Lab
+from labkit.servers import spare_redis
 from labkit.shop import Order, User, db
 from tests.helpers import free_port
 
@@ -111,6 +113,30 @@ def test_a_trigger(opened):
     finally:
         with db.engine.begin() as connection:
             connection.exec_driver_sql("DROP TRIGGER move")
+
+
+def test_a_foreign_key_that_the_metadata_lacks(opened):
+    cache = opened()
+    with db.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE owners (id INTEGER PRIMARY KEY)")
+        connection.exec_driver_sql(
+            "CREATE TABLE cats (owner_id INTEGER REFERENCES owners (id) ON DELETE CASCADE)"
+        )
+        connection.exec_driver_sql("INSERT INTO owners VALUES (1)")
+        connection.exec_driver_sql("INSERT INTO cats VALUES (1)")
+    cats = select(func.count().label("cats")).select_from(table("cats"))
+    try:
+        assert cache.rows(cats, ttl=60) == [{"cats": 1}]
+        with db.engine.begin() as connection:
+            connection.exec_driver_sql("PRAGMA foreign_keys=ON")
+            connection.execute(table("owners", column("id")).delete())
+        assert cache.rows(cats, ttl=60) == [{"cats": 1}]
+        cache.invalidate("cats")
+        assert cache.rows(cats, ttl=60) == [{"cats": 0}]
+    finally:
+        with db.engine.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE cats")
+            connection.exec_driver_sql("DROP TABLE owners")
 
 
 def test_the_tables_behind_a_view(opened):
@@ -236,6 +262,18 @@ def test_it_can_refuse_to_commit_instead(opened):
     assert (served(reader), true()) == (0, 0)
 
 
+def test_a_master_that_lives_on_apart_from_the_one_that_was_promoted(lab, opened):
+    with spare_redis(lab.server) as promoted:
+        reader = opened()
+        served(reader)
+        reader.close()  # it is another process: it does not see this one's writes
+        writer = opened(promoted)
+        move()
+
+        assert (served(reader), served(writer), true()) == (0, 1, 1)
+        assert writer.stats.owed == 0
+
+
 # Rows that were old when they were read.
 
 
@@ -268,7 +306,86 @@ def test_a_cursor_of_sqlite_that_was_left_open(opened):
     assert (served(cache), true()) == (0, 1)
 
 
+def test_rows_that_another_has_not_committed(opened):
+    cache = opened()
+    shared = create_engine(
+        "sqlite:///file:dirty?mode=memory&cache=shared&uri=true", poolclass=NullPool
+    )
+    rows = table("rows", column("n"))
+    with shared.connect() as writing, shared.connect() as reading:
+        writing.exec_driver_sql("CREATE TABLE rows (n INTEGER)")
+        writing.commit()
+        reading.exec_driver_sql("PRAGMA read_uncommitted = 1")
+        reading.commit()
+
+        def number_of_rows() -> int:
+            return int(reading.scalar(select(func.count()).select_from(rows)) or 0)
+
+        count = cache.query(ttl=60, tags=["rows"], name="count")(number_of_rows)
+        writing.execute(rows.insert().values(n=1))
+        assert count() == 1
+        writing.rollback()
+
+        assert (count(), number_of_rows()) == (1, 0)
+    shared.dispose()
+
+
 # What its author has said, and is not so.
+
+
+def test_a_parameter_that_is_ignored_and_decides_the_answer(
+    opened: Callable[..., QueryCache],
+) -> None:
+    @opened().query(ttl=60, ignore=["region"], name="of")
+    def of(region: str) -> str:
+        return region
+
+    assert (of("EU"), of("US")) == ("EU", "EU")
+
+
+def test_a_context_that_says_too_little(opened):
+    tenant, role = ["a"], ["reader"]
+    cache = opened(context=lambda: tenant[0])
+    answer = cache.query(ttl=60, name="answer")(answer_for(tenant, role))
+    assert answer() == "a reader"
+    role[0] = "admin"
+
+    assert answer() == "a reader"
+
+
+def answer_for(tenant: list[str], role: list[str]) -> Callable[[], str]:
+    def answer() -> str:
+        return f"{tenant[0]} {role[0]}"
+
+    return answer
+
+
+def test_a_text_that_is_trusted_and_reads_another_table(opened):
+    cache = opened()
+    said = text("(SELECT count(*) FROM users WHERE region = 'EU') AS users")
+    count = select(said)
+    assert cache.rows(count, ttl=60, trusted={str(said): ()}) == [{"users": 0}]
+    move()
+
+    assert cache.rows(count, ttl=60, trusted={str(said): ()}) == [{"users": 0}]
+
+
+def test_a_load_that_reads_in_a_thread_of_its_own(opened):
+    engine = db.engine
+
+    def count_in_eu() -> int:
+        with engine.connect() as connection:
+            return int(connection.scalar(EU) or 0)
+
+    def elsewhere() -> int:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(count_in_eu).result()
+
+    count = opened().query(ttl=60, name="count")(elsewhere)
+    assert count() == 0
+    move()
+
+    assert (count(), true()) == (0, 1)
 
 
 def test_a_load_that_reads_past_sqlalchemy(

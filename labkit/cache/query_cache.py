@@ -135,6 +135,10 @@ class QueryCache(Answers, Invalidation):
     ) -> Callable[[Callable[P, T]], Callable[P, T]]:
         """Return a decorator that caches a function's answers.
 
+        On a miss, what the session holds already is expired before the function runs: it may be
+        older than the entry would be, and could be read without a statement. It is read anew at its
+        next use.
+
         Args:
             ttl: the longest time to live, in seconds.
             tags: what invalidates the entries, beside the tables that the function reads. Name
