@@ -468,6 +468,25 @@ def test_a_write_that_comes_during_the_load_keeps_the_answer_out(lab, cache):
     assert cache.stats.refused_fills.total() == 2
 
 
+def test_nobody_waits_for_a_load_that_a_write_has_overtaken(lab, cache):
+    other = QueryCache(lab.redis, namespace="shop")  # of another process
+    asked: list[str] = []
+
+    def answer() -> str:
+        asked.append("first")
+        cache.invalidate("users")
+        asked.append(cached(other, Counted(lambda: "second"))())
+        return "first"
+
+    function = cached(cache, Counted(answer))
+    try:
+        assert function() == "first"
+        assert (asked, other.stats.waits) == (["first", "second"], 0)
+        assert (function(), cache.stats.hits) == ("second", 1)
+    finally:
+        other.close()
+
+
 def test_forgetting_during_the_load_keeps_the_answer_out(cache):
     truth = ["old"]
 

@@ -1,8 +1,9 @@
 -- Read an entry and its tokens; make the tokens that are missing, and take the lease if it is free.
 -- KEYS: the entry, its lease, the token of each tag; perhaps the key of a note.
--- ARGV: how many tags there are, a name for the lease's holder, its length in milliseconds (0: it is
--- not wanted), a new token for each tag; perhaps the note, which is kept for a day.
--- Returns the entry, the lease's holder, and each token.
+-- ARGV: how many tags there are, a name for the lease's holder, its length in milliseconds (0: it
+-- is not wanted), a new token for each tag; perhaps the note, which is kept for a day.
+-- Returns the entry, the lease's holder, and each token. A lease names the tokens that it was taken
+-- under: once they have changed, its holder's fill will be refused, and nobody waits for it.
 local time = redis.call('TIME')
 local now = 1000 * time[1] + math.floor(time[2] / 1000)
 
@@ -38,12 +39,12 @@ end
 stamp = stamp .. '\n'
 local counts = entry ~= '' and entry:sub(1, #stamp) == stamp
 local holder = read(KEYS[2])
-local function is_free() -- nobody has it, or it would never end, so that nobody has taken it here
+local function is_free() -- nobody has it, a write has overtaken its holder, or it would never end
     local left = holder:sub(1, 6) == 'lease:' and redis.call('PTTL', KEYS[2]) or -1
-    return left < 0 or left > tonumber(ARGV[3])
+    return left < 0 or left > tonumber(ARGV[3]) or holder:sub(-#stamp) ~= stamp
 end
 if tonumber(ARGV[3]) > 0 and not busy and not counts and is_free() then
-    holder = ARGV[2]
+    holder = ARGV[2] .. ' ' .. stamp
     redis.call('SET', KEYS[2], holder, 'PX', ARGV[3])
 end
 if #KEYS > last then

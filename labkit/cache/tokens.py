@@ -120,7 +120,7 @@ def take(
     taken = _lookup(found)
     if taken.busy:
         taken = taken._replace(why="a writer is under way")
-    return taken._replace(ours=taken.holder == holder)
+    return taken._replace(ours=taken.holder.startswith(holder))
 
 
 def _lookup(found: list[bytes | None]) -> Lookup:

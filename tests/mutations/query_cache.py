@@ -301,8 +301,8 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     (
         "a lease that never ends is waited for",
         TAKE,
-        "    return left < 0 or left > tonumber(ARGV[3])",
-        "    return holder:sub(1, 6) ~= 'lease:'",
+        "return left < 0 or left > tonumber(ARGV[3]) or holder:sub(-#stamp) ~= stamp",
+        "return holder:sub(1, 6) ~= 'lease:'",
         OUTAGES,
     ),
     (
@@ -388,5 +388,12 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
         "secrets.token_hex(8).encode()",
         'b"0" * 16',
         MODEL,
+    ),
+    (
+        "a load that a write has overtaken is waited for",
+        TAKE,
+        " or holder:sub(-#stamp) ~= stamp",
+        "",
+        BASIC,
     ),
 ]
