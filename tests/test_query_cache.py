@@ -10,16 +10,18 @@ from typing import Any
 
 import pytest
 from flask import Flask, g, has_app_context
-from sqlalchemy import event, func, select, text, update
-from sqlalchemy.orm import with_loader_criteria
+from sqlalchemy import create_engine, event, func, select, text, update
+from sqlalchemy.orm import Session, with_loader_criteria
 
 import labkit
 from labkit.cache import (
     NotCacheable,
     QueryCache,
     SettingsError,
+    answers,
     signals,
 )
+from labkit.cache.loading import SingleFlight, wait_for_lease
 from labkit.lab import Lab
 from labkit.shop import Order, OrderLine, User, db
 
@@ -171,20 +173,30 @@ def test_an_exception_is_raised_and_not_stored(cache):
     assert [function(), function(), counted.calls] == ["second", "second", 2]
 
 
-def test_who_waits_for_a_load_that_fails_loads_for_itself(lab, cache):
-    joined, first = threading.Semaphore(0), threading.Lock()
+class Joined(SingleFlight):
+    """Says when a caller leads or has joined."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.callers = threading.Semaphore(0)
+
+    def do(self, key: str, load: Callable[[], Any], *_: Any, **options: Any) -> Any:
+        return super().do(key, load, self.callers.release, **options)
+
+
+def test_who_waits_for_a_load_that_fails_loads_for_itself(cache):
+    flights, first = Joined(), threading.Lock()
+    cache._flights = flights
 
     def answer() -> str:
         if first.acquire(blocking=False):
-            assert joined.acquire(timeout=30)
+            for _ in range(2):
+                assert flights.callers.acquire(timeout=30)
             raise ValueError("the first one's own")
         return "answer"
 
-    counted = Counted(answer)
-    function = cached(cache, counted)
-
-    def listen(*_: Any, **__: Any) -> None:
-        joined.release()
+    function = cached(cache, Counted(answer))
+    everybody = threading.Barrier(2)
 
     def ask(_: int) -> Any:
         try:
@@ -192,18 +204,43 @@ def test_who_waits_for_a_load_that_fails_loads_for_itself(lab, cache):
         except ValueError as error:
             return str(error)
 
-    # The second miss has looked, and is about to join.
-    misses = []
+    def look_before_anybody_loads(*_: Any, **__: Any) -> None:
+        everybody.wait(timeout=30)
 
-    def second(*_: Any, **__: Any) -> None:
-        misses.append(1)
-        if len(misses) == 2:
-            joined.release()
-
-    with signals.miss.connected_to(second, sender=cache), ThreadPoolExecutor(2) as pool:
+    with (
+        signals.miss.connected_to(look_before_anybody_loads, sender=cache),
+        ThreadPoolExecutor(2) as pool,
+    ):
         answers = sorted(pool.map(ask, range(2)))
 
     assert answers == ["answer", "the first one's own"]
+
+
+def test_those_who_miss_at_once_in_a_process_ask_redis_for_one_lease(cache, monkeypatch):
+    flights, everybody = Joined(), threading.Barrier(20)
+    cache._flights = flights
+    asked: list[str] = []
+
+    def count_and_wait(client: Any, key: str, *args: Any, **options: Any) -> Any:
+        asked.append(key)
+        return wait_for_lease(client, key, *args, **options)
+
+    def answer() -> str:
+        assert all(flights.callers.acquire(timeout=5) for _ in range(20))
+        return "answer"
+
+    def look_before_anybody_loads(*_: Any, **__: Any) -> None:
+        everybody.wait(timeout=30)
+
+    monkeypatch.setattr(answers, "wait_for_lease", count_and_wait)
+    function = cached(cache, Counted(answer))
+    with (
+        signals.miss.connected_to(look_before_anybody_loads, sender=cache),
+        ThreadPoolExecutor(20) as pool,
+    ):
+        assert list(pool.map(lambda _: function(), range(20))) == ["answer"] * 20
+
+    assert (len(asked), cache.stats.waits) == (1, 19)
 
 
 def test_what_a_caller_does_to_a_result_does_not_reach_the_next(cache):
@@ -580,6 +617,31 @@ def test_an_entry_made_of_another_entry_has_its_tags_too(cache):
     db.session.commit()
 
     assert outer() == ["outer", 1]
+
+
+def test_an_entry_made_of_an_entry_that_was_there_has_its_tags_too(cache):
+    inner = cached(cache, Counted(in_eu), tags=["users"], name="inner")
+    outer = cached(cache, Counted(lambda: ["outer", inner()]), tags=["orders"], name="outer")
+    inner()
+    for _ in range(3):
+        assert outer() == ["outer", 0]
+    move()
+    db.session.commit()
+
+    assert outer() == ["outer", 1]
+
+
+def test_two_databases_share_no_rows(lab, cache, tmp_path):
+    other = create_engine(f"sqlite:///{tmp_path}/other.sqlite")
+    User.__table__.create(other)
+    of_other = QueryCache(lab.redis, session=Session(other), namespace=cache.namespace)
+    ids = select(User.id).where(User.id == 1)
+    try:
+        assert cache.rows(ids, ttl=60) == [{"id": 1}]
+        assert of_other.rows(ids, ttl=60) == []
+    finally:
+        of_other.close()
+        other.dispose()
 
 
 # What no argument shows.
