@@ -555,6 +555,19 @@ def test_forgetting_removes_one_entry(cache: QueryCache) -> None:
         cache.forget(in_eu)
 
 
+def test_what_an_older_transaction_reads_is_not_stored(lab, cache):
+    function = cached(cache, Counted(in_eu))
+    db.session.execute(text("BEGIN"))  # from its first read on, SQLite shows what was there then
+    assert in_eu() == 0
+    with db.engine.begin() as other:
+        other.execute(update(User).where(User.id == 1).values(region="EU"))
+
+    assert function() == 0  # as this transaction sees it
+    assert dict(cache.stats.bypasses) == {"an older transaction": 1}
+    db.session.rollback()
+    assert function() == 1
+
+
 # Tags that nobody has named.
 
 

@@ -359,7 +359,7 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
         ANSWERS,
         "            session.expire_all()\n",
         "            pass\n",
-        BASIC,
+        MODEL,
     ),
     (
         "a forgotten call's load is stored",
@@ -376,11 +376,25 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
         MODEL,
     ),
     (
-        "a snapshot is never old: the state machine",
+        "a snapshot of SQLite is never old",
+        READS,
+        "return bool(driver.in_transaction)",
+        "return False",
+        BASIC,
+    ),
+    (
+        "a snapshot of PostgreSQL is never old",
         READS,
         "    return connection.info[LEVEL][1] not in EACH_STATEMENT\n",
         "    return False\n",
-        MODEL,
+        ("tests/test_query_cache_postgres.py",),
+    ),
+    (
+        "under READ COMMITTED nothing is stored in an open transaction",
+        READS,
+        'EACH_STATEMENT = ("READ COMMITTED", "AUTOCOMMIT")',
+        'EACH_STATEMENT = ("AUTOCOMMIT",)',
+        ("tests/test_query_cache_postgres.py",),
     ),
     (
         "a token that is used again: the state machine",
