@@ -128,10 +128,10 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         r"""for prefix in (\"\", \"shop:\")}""",
     ),
     (
-        "a reader that replaces the tokens of others: Lua",
+        "a reader that takes each marker for over: Lua",
         TAKE,
-        "if token == '' or (marked and is_over(token)) or",
-        "if true or",
+        "(marked and is_over(token))",
+        "marked",
     ),
     (
         "a fill without what it was looked up with: labkit",
