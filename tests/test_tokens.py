@@ -204,6 +204,13 @@ def test_other_writers_neither_prolong_a_crashed_ones_deadline_nor_shorten_it(cl
     assert 0 < left["third"] <= 10_000
 
 
+def test_a_marker_counts_while_one_of_its_writers_does(client):
+    now = int(time.time() * 1000)
+    client.set("token:users", f"!crashed:{now - 1000}!alive:{now + 60_000}")
+
+    assert tokens.lookup(client, "entry", "users").busy
+
+
 def test_a_marker_forgets_those_whose_deadline_has_passed(client):
     passed = int(time.time() * 1000) - 1000
     client.set("token:users", f"!crashed:{passed}!crashed2:{passed}")
