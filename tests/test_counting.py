@@ -8,25 +8,16 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from labkit import LabError
 from labkit.lessons.counting import Counting
-from labkit.servers import Keeper, start_redis
+from tests.clients import KINDS, client_of
 
 TIME = "local time = redis.call('TIME') return time[1] .. '.' .. time[2]"
 
 
-@pytest.fixture(scope="module", params=["server", "wheel", "fake"])
+@pytest.fixture(scope="module", params=KINDS)
 def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
-    keeper = Keeper()
-    try:
-        try:
-            server = start_redis(request.param, keeper)
-        except LabError as error:
-            pytest.skip(str(error).splitlines()[0])
-        with server.connect() as client:
-            yield client
-    finally:
-        keeper.close()
+    with client_of(request.param) as client:
+        yield client
 
 
 @pytest.fixture

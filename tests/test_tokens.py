@@ -18,23 +18,16 @@ from hypothesis import strategies as st
 from labkit import LabError
 from labkit.cache import tokens
 from labkit.servers import Keeper, spare_cluster, start_redis
+from tests.clients import KINDS, client_of
 from tests.helpers import defined_in_notebook, wait_until
 
 TAGS = ["users", "orders", "lines"]
 
 
-@pytest.fixture(scope="module", params=["server", "wheel", "fake"])
+@pytest.fixture(scope="module", params=KINDS)
 def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
-    keeper = Keeper()
-    try:
-        try:
-            server = start_redis(request.param, keeper)
-        except LabError as error:
-            pytest.skip(str(error).splitlines()[0])
-        with server.connect() as client:
-            yield client
-    finally:
-        keeper.close()
+    with client_of(request.param) as client:
+        yield client
 
 
 @pytest.fixture(autouse=True)
