@@ -99,8 +99,8 @@ def run_on_port(
     password: str,
     keeper: Keeper,
     options: Sequence[str] = (),
-) -> None:
-    """Run a server on a loopback port, which asks for a password.
+) -> int:
+    """Run a server on a loopback port, which asks for a password, and return its process id.
 
     Args:
         program: redis-server or valkey-server.
@@ -118,7 +118,7 @@ def run_on_port(
     settings = ["bind 127.0.0.1", f"port {port}", f"requirepass {password}", *settings]
     url = f"redis://:{password}@127.0.0.1:{port}/0"
     try:
-        run_program(program, directory, settings, url, keeper, options)
+        return run_program(program, directory, settings, url, keeper, options)[0]
     except LabError:
         log = directory / "log"
         if log.exists() and "Address already in use" in log.read_text(errors="replace"):

@@ -1,0 +1,1 @@
+"""Adapters for the libraries that the audit compares."""

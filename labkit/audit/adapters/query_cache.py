@@ -1,0 +1,42 @@
+"""labkit's QueryCache, as the audit sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from labkit.audit.adapter import Adapter
+from labkit.audit.site import Place
+from labkit.cache import QueryCache
+
+NAMESPACE = "{shop}"  # with a hash tag, for a Cluster
+
+
+class QueryCacheAdapter(Adapter):
+    """The cache at the end of the road."""
+
+    name = "QueryCache"
+    cluster = True
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.cache = QueryCache()
+        place.app.config["QUERY_CACHE_NAMESPACE"] = NAMESPACE
+        self.cache.init_app(place.app, place.db, client=place.client())
+
+    def wrap(self, function: Callable[..., Any], ttl: int) -> Callable[..., Any]:
+        """Cache a function under a tag of its own, beside the tables that it reads."""
+        tags = [function.__qualname__, *self.place.tables]
+        return self.cache.query(ttl=ttl, tags=tags)(function)
+
+    def invalidate_one(self, cached: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Forget one call's entry."""
+        self.cache.forget(cached, *args, **kwargs)
+
+    def invalidate_all(self, cached: Callable[..., Any]) -> None:
+        """Invalidate the function's own tag."""
+        self.cache.invalidate(cached.__qualname__)
+
+    def close(self) -> None:
+        """Stop watching writes."""
+        self.cache.close()

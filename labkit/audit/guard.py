@@ -1,0 +1,41 @@
+"""Connections of the process that is audited go to the audit's own servers, or nowhere.
+
+A cache that opens a Redis of its own, perhaps the one of production, is told so before a byte is
+sent. Python says of each connection where it goes, whichever library opens it.
+(https://docs.python.org/3/library/audit_events.html: socket.connect)
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+_allowed: set[tuple[str, int]] = set()
+foreign: list[str] = []  # where else it wanted to go
+
+
+class Elsewhere(ConnectionError):
+    """A connection to a server that is not the audit's was refused."""
+
+
+def allow(*ports: int) -> None:
+    """Let connections to these loopback ports pass."""
+    _allowed.update((host, port) for port in ports for host in ("127.0.0.1", "localhost", "::1"))
+
+
+def watch() -> None:
+    """Refuse, for the rest of this process, connections to all other servers."""
+    sys.addaudithook(_hook)
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if event != "socket.connect":
+        return
+    address = arguments[1]
+    if isinstance(address, tuple) and tuple(address[:2]) in _allowed:
+        return
+    if not isinstance(address, tuple | str | bytes):
+        return  # of a kind that no server of a cache listens at, such as netlink's
+    where = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address)
+    foreign.append(where)
+    raise Elsewhere(f"{where} is not the audit's Redis")

@@ -1,0 +1,8 @@
+"""The probes, in the order of the lessons that explain them.
+
+Importing this package fills `labkit.audit.probe.PROBES`.
+"""
+
+from labkit.audit.probes import invalidation, outages, races, values
+
+__all__ = ["invalidation", "outages", "races", "values"]

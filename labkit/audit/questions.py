@@ -1,0 +1,72 @@
+"""What probes have cached: functions of a module, as an application has them.
+
+Each runs a real SELECT, so that what the cache spares can be counted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import uuid
+from decimal import Decimal
+from typing import Any
+
+from labkit.audit.site import current
+
+# What an application returns. Each comes back from a cache as it was, or the cache is another API.
+VALUES: dict[str, Any] = {
+    "None": None,
+    "an empty list": [],
+    "an empty dict": {},
+    "an empty text": "",
+    "zero": 0,
+    "False": False,
+    "rows": [{"id": 1, "region": "EU"}, {"id": 2, "region": "US"}],
+    "a float": 0.1,
+    "a Decimal": Decimal("12.50"),
+    "a date": datetime.date(2025, 7, 1),
+    "a datetime": datetime.datetime(2025, 7, 1, 12, 30, 15, 123456),
+    "bytes": b"\x00\xff",
+    "a UUID": uuid.UUID("12345678-1234-5678-1234-567812345678"),
+    "a tuple": (1, 2),
+}
+
+
+def region_of(user: int) -> str:
+    """Return a user's region."""
+    return current().region(user)
+
+
+def value_named(name: str) -> Any:
+    """Return one of `VALUES`."""
+    current().region(1)
+    return VALUES[name]
+
+
+def rows_of(user: int) -> list[dict[str, Any]]:
+    """Return a list, which its caller may change."""
+    return [{"id": user, "region": current().region(user)}]
+
+
+def describe(first: Any, second: Any = None) -> str:
+    """Return a text that no other arguments give."""
+    current().region(1)
+    return f"{first!r} and {second!r}"
+
+
+def order_of(*parts: Any, **named: Any) -> str:
+    """Return a text that no other arguments give: the function takes any."""
+    current().region(1)
+    return f"{parts!r} and {sorted(named.items())!r}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Shelf:
+    """Something with a method, whose answer depends on what it holds."""
+
+    region: str
+
+    def label(self, user: int) -> str:
+        """Return a text that no other shelf gives."""
+        current().region(user)
+        return f"{self.region} {user}"

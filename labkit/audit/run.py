@@ -1,0 +1,241 @@
+"""Running probes: each in a process of its own, which is ended if it does not end by itself.
+
+A process is forked for each probe, opens a Redis and a shop of its own, and the cache upon them. So
+no probe sees what another has left, a cache may hang or crash, and what it starts ends with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import selectors
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext, suppress
+from typing import Any
+
+from labkit.audit import guard
+from labkit.audit.probe import FAIL, PROBES, Probe, Row, Trial, judge, one_line
+from labkit.audit.report import Scoreboard
+from labkit.audit.site import opened
+from labkit.audit.target import NotAuditable, Target
+from labkit.errors import LabError
+
+PROBE_SECONDS = 10.0  # that a probe may take; it takes a tenth of a second, or three at the most
+AUDIT_SECONDS = 60.0  # that all of them may take: twice what a busy machine needs
+AT_ONCE = max(2, min(4, 2 * (os.cpu_count() or 1)))  # most probes that wait use no processor
+CAN_FORK = hasattr(os, "fork")
+
+
+def audit(
+    given: Any,
+    invalidate: Any = None,
+    probes: Sequence[Probe] | None = None,
+    on_row: Callable[[Row], object] = lambda row: None,
+) -> Scoreboard:
+    """Put a cache through probes, and return its scoreboard.
+
+    Args:
+        given: an adapter or a decorator, or the text `package.module:name` of one.
+        invalidate: what invalidates, if it is a decorator: see `labkit.audit.adapter.Decorator`.
+        probes: which; all of them by default.
+        on_row: called with each row once it is there, in the order in which they end.
+
+    Raises:
+        NotAuditable: it could not be run, with the reason in a line.
+        LabError: there is no Redis here that could be killed and frozen.
+    """
+    if not CAN_FORK:
+        raise LabError(
+            "the audit runs each probe in a forked process, which this system cannot.\n"
+            "Run it on Linux, on macOS or in WSL."
+        )
+    target = Target(given, invalidate)
+    name = _first_call(target)
+    wanted = every_probe() if probes is None else list(probes)
+    rows: dict[str, Row] = {}
+    for row in _rows(target, wanted):
+        rows[row.probe] = row
+        on_row(row)
+    return Scoreboard(name, [rows[each.name] for each in wanted])
+
+
+def every_probe() -> list[Probe]:
+    """Return all probes, in the order of the lessons that explain them."""
+    return sorted(PROBES.values(), key=lambda each: each.lesson)
+
+
+def _first_call(target: Target) -> str:
+    """Return what the cache is called, after one call that must succeed.
+
+    Raises:
+        NotAuditable: there is no such thing, it raises, or it does not answer.
+    """
+    child = Child(lambda: _try_once(target))
+    told = next(iter(_ended([child], PROBE_SECONDS)))[1]
+    if told is None:
+        raise NotAuditable(
+            f"{target.name} does not answer its first call: it was ended after {PROBE_SECONDS:g} s."
+            if child.timed_out
+            else f"{target.name} ends its process at its first call."
+        )
+    if told["foreign"]:
+        raise NotAuditable(_elsewhere(target, told["foreign"]))
+    if "error" in told:
+        raise NotAuditable(told["error"])
+    name: str = told["name"]
+    return name
+
+
+def _elsewhere(target: Target, where: str) -> str:
+    return (
+        f"{target.name} connects to {where}, which is not the audit's Redis: take the URL from the "
+        "environment's REDIS_URL, or a client as an argument."
+    )
+
+
+def _try_once(target: Target) -> dict[str, Any]:
+    from labkit.audit.questions import region_of
+
+    try:
+        with opened() as site:
+            guard.allow(site.server.port)
+            guard.watch()
+            with site.app.app_context():
+                cache = target.open(site.place)
+                cached = cache.wrap(region_of, 60)
+                cached(1)
+                cache.close()
+            return {"name": cache.name or target.name}
+    except NotAuditable as error:
+        return {"error": str(error)}
+    except LabError as error:
+        return {"error": str(error).replace("\n", " ")}
+    except Exception as error:
+        raised = one_line(f"{type(error).__name__}: {error}")
+        return {"error": f"{target.name} raises at its first call: {raised}"}
+
+
+def _rows(target: Target, probes: Sequence[Probe]) -> Iterator[Row]:
+    """Give each probe's row as it ends.
+
+    Raises:
+        NotAuditable: the cache goes elsewhere, or all of it takes too long.
+    """
+    deadline = time.monotonic() + AUDIT_SECONDS
+    waiting = list(probes)
+    running: dict[Child, Probe] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < AT_ONCE:
+                each = waiting.pop(0)
+                running[Child(lambda each=each: _try(each, target))] = each  # type: ignore[misc]
+            for child, told in _ended(running, deadline - time.monotonic()):
+                each = running.pop(child)
+                if told is None:
+                    yield each.row(FAIL, child.how_it_ended())
+                elif told["foreign"]:
+                    raise NotAuditable(_elsewhere(target, told["foreign"]))
+                else:
+                    yield Row(**told["row"])
+            if time.monotonic() > deadline and (waiting or running):
+                at = ", ".join(each.name for each in (*running.values(), *waiting[:1]))
+                raise NotAuditable(
+                    f"the audit of {target.name} was ended after {AUDIT_SECONDS:g} s, at: {at}."
+                )
+    finally:
+        for child in running:
+            child.kill()
+
+
+def _try(probe: Probe, target: Target) -> dict[str, Any]:
+    with opened() as site:
+        guard.allow(site.server.port)
+        guard.watch()
+        with site.app.app_context() if probe.in_context else nullcontext():
+            row = judge(probe, lambda: Trial(site, target.open, probe.in_context))
+    return {"row": dataclasses.asdict(row)}
+
+
+class Child:
+    """A forked process that does one thing, and tells what came of it.
+
+    Attributes:
+        timed_out: whether it was ended because its time was up.
+    """
+
+    def __init__(self, work: Callable[[], dict[str, Any]]) -> None:
+        self.timed_out = False
+        self.deadline = time.monotonic() + PROBE_SECONDS
+        reader, writer = os.pipe()
+        with warnings.catch_warnings():
+            # Python warns of other threads' locks. A child that waits for one is ended.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.pid = os.fork()
+        if self.pid == 0:
+            os.close(reader)
+            _work_and_exit(work, writer)
+        os.close(writer)
+        self.pipe = os.fdopen(reader, "rb")
+        self._status = 0
+
+    def read(self) -> dict[str, Any] | None:
+        """Return what it tells; None if it has ended without a word."""
+        told = self.pipe.read()
+        self.kill()
+        try:
+            return json.loads(told)  # type: ignore[no-any-return]
+        except ValueError:
+            return None
+
+    def kill(self) -> None:
+        """End it, and every process that it has started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            self._status = os.waitpid(self.pid, 0)[1]
+        self.pipe.close()
+
+    def how_it_ended(self) -> str:
+        """Return why there is no answer."""
+        if self.timed_out:
+            return f"did not end within {PROBE_SECONDS:g} s"
+        return "its process ended before it had an answer"
+
+
+def _work_and_exit(work: Callable[[], dict[str, Any]], writer: int) -> None:
+    """Do it and end this process. What a cache prints goes nowhere; nothing is tidied up twice."""
+    try:
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(nowhere, stream)
+        told = work()
+        told["foreign"] = ", ".join(sorted(set(guard.foreign)))
+        with os.fdopen(writer, "wb") as pipe:
+            pipe.write(json.dumps(told).encode())
+    finally:
+        os._exit(0)
+
+
+def _ended(
+    children: Sequence[Child] | dict[Child, Probe], seconds: float
+) -> list[tuple[Child, dict[str, Any] | None]]:
+    """Wait until one of them ends, or its time or all time is up; return who has ended."""
+    now = time.monotonic()
+    first = min(child.deadline for child in children)
+    with selectors.DefaultSelector() as selector:
+        for child in children:
+            selector.register(child.pipe, selectors.EVENT_READ, child)
+        ready = [key.data for key, _ in selector.select(max(0.0, min(first - now, seconds)))]
+    ended = [(child, child.read()) for child in ready]
+    for child in children:
+        if child not in ready and time.monotonic() > child.deadline:
+            child.timed_out = True
+            child.kill()
+            ended.append((child, None))
+    return ended

@@ -1,0 +1,74 @@
+"""What is audited: something that opens a cache, found by its name or given as it is."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from labkit.audit.adapter import Adapter, adapter_of, name_of
+from labkit.audit.site import Place
+from labkit.errors import LabError
+
+URLS = ("REDIS_URL", "CACHE_REDIS_URL", "QUERY_CACHE_URL", "LABKIT_AUDIT_URL")
+
+
+class NotAuditable(LabError):
+    """There is nothing to audit, or it cannot be reached. The message says why."""
+
+
+class Target:
+    """A cache that can be opened again and again, in processes of its own.
+
+    Args:
+        given: an adapter or a decorator, or the text `package.module:name` that names one.
+        invalidate: as of `labkit.audit.adapter.Decorator`; it may be such a text too.
+    """
+
+    def __init__(self, given: Any, invalidate: Any = None) -> None:
+        self.given, self.invalidate = given, invalidate
+        self.name = given if isinstance(given, str) else name_of(given)
+
+    def open(self, place: Place) -> Adapter:
+        """Open the cache at a place. A module that is named is imported now, when REDIS_URL is set.
+
+        Raises:
+            NotAuditable: there is no such module or name, or it cannot be called.
+        """
+        for name in URLS:
+            os.environ[name] = place.url
+        make: Callable[[Place], Adapter] = adapter_of(found(self.given), found(self.invalidate))
+        return make(place)
+
+
+def found(given: Any) -> Any:
+    """Return what a text `package.module:name` names; anything else as it is.
+
+    Raises:
+        NotAuditable: there is no such module, or it has no such name.
+    """
+    if not isinstance(given, str):
+        return given
+    module_name, _, name = given.partition(":")
+    if not module_name or not name:
+        raise NotAuditable(f"{given!r} names nothing: write PACKAGE.MODULE:NAME.")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the folder that the audit is started in, as `python -m` has it
+    try:
+        value: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and module_name.startswith(error.name):
+            raise NotAuditable(f"there is no module {error.name} here: {given}.") from None
+        raise NotAuditable(f"{module_name} cannot be imported: {error}.") from None
+    except Exception as error:
+        raise NotAuditable(
+            f"{module_name} cannot be imported: {type(error).__name__}: {error}."
+        ) from None
+    for part in name.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            raise NotAuditable(f"{module_name} has no {part}: {given}.") from None
+    return value

@@ -1,0 +1,1 @@
+"""See the title of this package: here it is races."""
