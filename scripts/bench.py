@@ -47,6 +47,7 @@ from tests.protocols import (
 USERS = 10_000
 ORDERS = 300_000
 REPEATS = 3
+HITS_A_REPORT = 300  # at least, in the time of one report: else there is nothing worth a cache
 
 
 def main() -> int:
@@ -131,12 +132,9 @@ def queries() -> Iterator[Row]:
         yield Row("users_by_region('US')", f"{first * 1e3:.1f} ms")
         for region in ("US", "LATAM"):
             report = _median(lambda: regional_report(region), 5)  # noqa: B023
-            yield Row(
-                f"regional_report('{region}')",
-                f"{report * 1e3:.0f} ms",
-                "at least 150 ms",
-                report >= 0.15,
-            )
+            yield Row(f"regional_report('{region}')", f"{report * 1e3:.0f} ms")
+            ratio, least = report / hit, HITS_A_REPORT
+            yield Row("  it against a hit", f"x{ratio:,.0f}", f"at least x{least}", ratio >= least)
         loop = duration(lambda: regional_report_n_plus_one("LATAM"))
         yield Row("  the same by N+1", f"{loop * 1e3:.0f} ms")
 

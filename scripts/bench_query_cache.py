@@ -35,6 +35,7 @@ from flask import Flask
 
 from labkit.baselines import article, deletion
 from labkit.cache import QueryCache, tokens
+from labkit.concurrency.schedule import _on_one_cpu
 from labkit.servers import Keeper, choose_redis, start_redis
 from labkit.servers.redis import find_program, free_port, run_program
 from labkit.shop import User, db
@@ -303,12 +304,17 @@ def _hits_of_threads(contenders: Contenders, ask: Callable[[int], Any], rows: in
 
 
 def invalidations(few: int, many: int) -> Iterator[Row]:
-    """One invalidation of a tag with few entries, and with many, each on a server of its own."""
+    """One invalidation of a tag with few entries, and with many, each on a server of its own.
+
+    Both servers run on the CPU that asks them: else how far away the kernel has put each of them is
+    what would be compared.
+    """
     keepers = Keeper(), Keeper()
     caches: list[QueryCache] = []
     try:
-        for keeper, entries in zip(keepers, (few, many), strict=True):
-            client = start_redis("wheel", keeper).connect(socket_timeout=None)
+        servers = [start_redis("wheel", keeper) for keeper in keepers]
+        for server, entries in zip(servers, (few, many), strict=True):
+            client = server.connect(socket_timeout=None)
             cache = QueryCache(client)
             caches.append(cache)
             tag = f"{cache.namespace}:tag"
@@ -318,10 +324,14 @@ def invalidations(few: int, many: int) -> Iterator[Row]:
             cache.invalidate("tag")
             assert tokens.lookup(client, "tag:0000", tag).value is None
         small, large = caches
-        taken = [
-            (duration(lambda: small.invalidate("tag")), duration(lambda: large.invalidate("tag")))
-            for _ in range(2_000)
-        ]
+        with _on_one_cpu(servers[0].pid), _on_one_cpu(servers[1].pid):
+            taken = [
+                (
+                    duration(lambda: small.invalidate("tag")),
+                    duration(lambda: large.invalidate("tag")),
+                )
+                for _ in range(2_000)
+            ]
     finally:
         for cache in caches:
             cache.close()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from functools import lru_cache, partial
 from importlib import resources
 from typing import Any
@@ -77,9 +76,11 @@ class OwnPool(ConnectionPool):
         except IndexError:
             return super().get_connection()
         self._in_use_connections.add(connection)
-        with suppress(redis.RedisError, OSError):
+        try:
             if not connection.can_read():
                 return connection
+        except (redis.RedisError, OSError):  # the server has closed it
+            connection.disconnect()
         super().release(connection)
         return super().get_connection()  # which opens it again
 

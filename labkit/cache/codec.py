@@ -80,13 +80,14 @@ def loads(data: bytes) -> Any:
         CorruptData: there is no such value here. Take it for a miss.
         TypeError: the argument is not bytes.
     """
-    if not isinstance(data, bytes):
+    whole: Any = data.obj if isinstance(data, memoryview) else data
+    if not isinstance(whole, bytes):
         kind = type(data).__name__
         raise TypeError(f"loads takes bytes, not {kind}: open Redis without decode_responses")
     try:
         value = orjson.loads(data)
         # The first search is the faster one by far; most data has no tag and is ready now.
-        return _read(value) if b"$" in data and TAGGED in data else value
+        return _read(value) if b"$" in whole and TAGGED in whole else value
     except Exception as error:
         raise CorruptData(f"{len(data)} bytes that this codec did not write: {error!r}") from error
 

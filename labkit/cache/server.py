@@ -1,4 +1,4 @@
-"""Redis as the cache sees it: asked within a time-out, spared while it does not answer, never owed.
+"""Redis as the cache sees it: asked within a time-out, spared while silent, told what it missed.
 
 An invalidation that could not be sent is owed. Until it has been delivered this process uses no
 entry, and a thread of its own goes on trying. It replaces the token of everything, on a connection
@@ -83,7 +83,10 @@ class Server:
         return bool(self._owed)
 
     def why_not(self) -> str:
-        """Return why Redis should not be asked now; empty if it may be."""
+        """Return why no entry may be used now, and Redis is not asked; empty if it may be.
+
+        After an error, an empty answer makes the caller the one that tries.
+        """
         if self._owed:
             return "an invalidation is owed"
         return "" if self._breaker.allows() else "Redis does not answer"

@@ -131,7 +131,7 @@ def _lookup(found: list[bytes | None]) -> Lookup:
     stamp = stamp_of(tokens)
     if entry is None or not entry.startswith(stamp):
         return Lookup(None, tokens, holder or b"")
-    return Lookup(entry[len(stamp) :], tokens, holder or b"")
+    return Lookup(memoryview(entry)[len(stamp) :], tokens, holder or b"")
 
 
 def stamp_of(tokens: tuple[bytes, ...]) -> bytes:
