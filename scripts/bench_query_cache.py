@@ -35,7 +35,6 @@ from flask import Flask
 
 from labkit.baselines import article, deletion
 from labkit.cache import QueryCache, tokens
-from labkit.concurrency.schedule import _on_one_cpu
 from labkit.servers import Keeper, choose_redis, start_redis
 from labkit.servers.redis import find_program, free_port, run_program
 from labkit.shop import User, db
@@ -304,39 +303,31 @@ def _hits_of_threads(contenders: Contenders, ask: Callable[[int], Any], rows: in
 
 
 def invalidations(few: int, many: int) -> Iterator[Row]:
-    """One invalidation of a tag with few entries, and with many, each on a server of its own.
+    """One invalidation of a tag with few entries, and of one with many, in turns on one server.
 
-    Both servers run on the CPU that asks them: else how far away the kernel has put each of them is
-    what would be compared.
+    With a server for each, what is compared is how far away the kernel has put them, and how much
+    memory each has.
     """
-    keepers = Keeper(), Keeper()
-    caches: list[QueryCache] = []
+    keeper = Keeper()
     try:
-        servers = [start_redis("wheel", keeper) for keeper in keepers]
-        for server, entries in zip(servers, (few, many), strict=True):
-            client = server.connect(socket_timeout=None)
-            cache = QueryCache(client)
-            caches.append(cache)
-            tag = f"{cache.namespace}:tag"
-            stamp = tokens.stamp_of(tokens.lookup(client, "any", tag).tokens)
-            deletion.fill(client, entries, "tag", stamp + b"x")
-            assert tokens.lookup(client, "tag:0000", tag).value == b"x"
-            cache.invalidate("tag")
-            assert tokens.lookup(client, "tag:0000", tag).value is None
-        small, large = caches
-        with _on_one_cpu(servers[0].pid), _on_one_cpu(servers[1].pid):
+        client = start_redis("wheel", keeper).connect(socket_timeout=None)
+        with contextlib.closing(QueryCache(client)) as cache:
+            for name, entries in (("few", few), ("many", many)):
+                tag = f"{cache.namespace}:{name}"
+                stamp = tokens.stamp_of(tokens.lookup(client, "any", tag).tokens)
+                deletion.fill(client, entries, name, stamp + b"x")
+                assert tokens.lookup(client, f"{name}:0000", tag).value == b"x"
+                cache.invalidate(name)
+                assert tokens.lookup(client, f"{name}:0000", tag).value is None
             taken = [
                 (
-                    duration(lambda: small.invalidate("tag")),
-                    duration(lambda: large.invalidate("tag")),
+                    duration(lambda: cache.invalidate("few")),
+                    duration(lambda: cache.invalidate("many")),
                 )
                 for _ in range(2_000)
             ]
     finally:
-        for cache in caches:
-            cache.close()
-        for keeper in keepers:
-            keeper.close()
+        keeper.close()
     least, most = map(statistics.median, zip(*taken, strict=True))
     what = f"invalidate {few:,} entries, {many:,}: QueryCache"
     yield Row(what, f"{least * 1e3:.2f} ms, {most * 1e3:.2f} ms")

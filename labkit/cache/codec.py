@@ -73,12 +73,15 @@ def dumps(value: Any) -> bytes:
         raise NotStorable("the value is nested too deeply, or contains itself") from None
 
 
-def loads(data: bytes) -> Any:
+def loads(data: bytes | memoryview) -> Any:
     """Return the value that `dumps` made these bytes of.
+
+    Args:
+        data: the bytes, or a view of a part of some.
 
     Raises:
         CorruptData: there is no such value here. Take it for a miss.
-        TypeError: the argument is not bytes.
+        TypeError: the argument is neither.
     """
     whole: Any = data.obj if isinstance(data, memoryview) else data
     if not isinstance(whole, bytes):
