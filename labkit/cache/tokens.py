@@ -61,7 +61,7 @@ class Lookup(NamedTuple):
 
     @property
     def view(self) -> memoryview | None:
-        """The same without a copy: an entry of many rows is hundreds of kilobytes."""
+        """The same without a copy: an entry of 1,000 rows is some 100 kB."""
         if self.entry is None:
             return None
         return memoryview(self.entry)[len(stamp_of(self.tokens)) :]
