@@ -11,7 +11,10 @@ import uuid
 from decimal import Decimal
 from typing import Any
 
+from sqlalchemy import select
+
 from labkit.audit.site import current
+from labkit.shop.models import User
 
 # What an application returns. Each comes back from a cache as it was, or the cache is another API.
 VALUES: dict[str, Any] = {
@@ -35,6 +38,13 @@ VALUES: dict[str, Any] = {
 def region_of(user: int) -> str:
     """Return a user's region."""
     return current().region(user)
+
+
+def region_in_session(user: int) -> str:
+    """Return a user's region as the application's session has it."""
+    session = current().place.db.session
+    region: str = session.execute(select(User.region).where(User.id == user)).scalar_one()
+    return region
 
 
 def value_named(name: str) -> Any:
