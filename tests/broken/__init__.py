@@ -5,10 +5,12 @@ Each is QueryCache with one thing put wrong.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from labkit.audit import PROBES, Adapter
+from labkit.audit.adapters.query_cache import QueryCacheAdapter
 
 A = TypeVar("A", bound=type[Adapter])
 BROKEN: dict[str, type[Adapter]] = {}
@@ -26,4 +28,22 @@ def fails(probe: str) -> Callable[[A], A]:
     return register
 
 
-from tests.broken import invalidation, outages, races, values  # noqa: E402, F401  (they register)
+class Around(QueryCacheAdapter):
+    """QueryCache, with something around each call."""
+
+    def wrap(self, function: Callable[..., Any], ttl: int) -> Callable[..., Any]:
+        cached = super().wrap(function, ttl)
+
+        @functools.wraps(cached)  # it copies what an invalidation goes by, too
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            return self.answer(cached, args, kwargs)
+
+        return ask
+
+    def answer(
+        self, cached: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        raise NotImplementedError
+
+
+from tests.broken import invalidation, keys, outages, races, values  # noqa: E402, F401
