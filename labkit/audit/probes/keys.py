@@ -16,7 +16,7 @@ from sqlalchemy.orm import aliased, selectinload
 from labkit.audit import other_questions, questions
 from labkit.audit.adapter import DoesNotApply
 from labkit.audit.fresh import Answer, ask_anew
-from labkit.audit.probe import Trial, expect, probe
+from labkit.audit.probe import Failed, Trial, expect, probe
 from labkit.shop.models import User
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -154,7 +154,7 @@ def hash_seed(trial: Trial) -> str:
 
 def _found(selects: int, answers: list[Answer], right: list[Any]) -> str:
     if [each.text for each in answers] != [repr(each) for each in right]:
-        return expect(False, f"it answers {answers[0].text}, the database has {right[0]!r}")
+        raise Failed(f"it answers {answers[0].text}, the database has {right[0]!r}")
     return expect(selects == 0, f"{selects} SQL for 0 expected in the other process")
 
 
@@ -163,14 +163,15 @@ def namespaced(trial: Trial) -> str:
     """Look for a word that the keys of three functions share, and that is no function's name."""
     for function in (questions.region_of, questions.rows_of, questions.describe):
         trial.cached(function)(1)
-    keys = [DIGEST.sub("…", key.decode(errors="replace")) for key in trial.site.client.scan_iter()]
+    written: list[bytes] = list(trial.site.client.scan_iter())
+    keys = [DIGEST.sub("…", key.decode(errors="replace")) for key in written]
     if not keys:
         raise DoesNotApply("it writes nothing to Redis")
     names = {"region", "rows", "describe", *_words(questions.__name__)}
     shared = set.intersection(*map(_words, keys)) - names
     if shared:
         return f"each key has {min(shared)!r}"
-    return expect(False, f"nothing but names and digests: {min(keys)}")
+    raise Failed(f"no such word: {', '.join(sorted({min(keys), max(keys)}))}")
 
 
 def _words(text: str) -> set[str]:
