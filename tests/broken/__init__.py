@@ -5,12 +5,10 @@ Each is QueryCache with one thing put wrong.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from labkit.audit import PROBES, Adapter
-from labkit.audit.adapters.query_cache import QueryCacheAdapter
 
 A = TypeVar("A", bound=type[Adapter])
 BROKEN: dict[str, type[Adapter]] = {}
@@ -29,6 +27,7 @@ def fails(probe: str) -> Callable[[A], A]:
 
 
 from tests.broken import (  # noqa: E402
+    contexts,  # noqa: F401
     invalidation,  # noqa: F401
     keys,  # noqa: F401
     outages,  # noqa: F401
