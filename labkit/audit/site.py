@@ -52,19 +52,37 @@ class Place:
         return redis.Redis.from_url(self.url)
 
 
+def redis_program() -> tuple[str, Path]:
+    """Return the Redis that the audit runs: LABKIT_REDIS's own, if that is one which we may kill.
+
+    It comes with its kind: "server", found on PATH, or "wheel".
+
+    Raises:
+        LabError: there is none here.
+    """
+    kind = choose_redis(os.environ.get("LABKIT_REDIS") or "auto")[0]
+    if kind not in ("server", "wheel"):
+        kind = choose_redis("auto")[0]
+    if kind == "fake":
+        raise LabError(
+            "the audit kills and freezes a real Redis, and there is none here.\n"
+            "Install redis-server; or on Linux or macOS, pip install 'labkit[audit]'."
+        )
+    return kind, find_program(kind)
+
+
 class Server:
-    """A Redis program on a loopback port, which a probe may kill, freeze and start again."""
+    """A Redis program on a loopback port, which a probe may kill, freeze and start again.
+
+    Attributes:
+        kind: "server", found on PATH, or "wheel".
+        port: where it listens.
+        pid: the present process.
+    """
 
     def __init__(self, keeper: Keeper) -> None:
-        kind = choose_redis(os.environ.get("LABKIT_REDIS") or "auto")[0]
-        if kind not in ("server", "wheel"):  # one that is ours to kill
-            kind = choose_redis("auto")[0]
-        if kind == "fake":
-            raise LabError(
-                "the audit kills and freezes a real Redis, and there is none here.\n"
-                "Install redis-server, or use Linux or macOS, where the wheel has one."
-            )
-        self._keeper, self._program = keeper, find_program(kind)
+        self.kind, self._program = redis_program()
+        self._keeper = keeper
         self._password = secrets.token_urlsafe(24)
         self._starts = 0
         self.port, self.pid = 0, 0
@@ -98,6 +116,10 @@ class Server:
         self.pid = run_on_port(
             self._program, self.directory, self.port, [*settings], self._password, self._keeper
         )
+
+    def restore(self) -> None:
+        """Start it again with the data that a SAVE of its last run has written."""
+        self.start(f'dir "{self.directory}"')
 
     def client(self) -> redis.Redis:
         """Return a client for looking and tampering: it waits for a while, and tries once."""
@@ -145,27 +167,36 @@ class Site:
         except BaseException:
             self._keeper.close()
             raise
-        self.app = self._open_shop()
-        self.place = Place(self.server.url, self.app)
         self.client = self.server.client()
+        self._open(self.server.url)
+
+    def _open(self, url: str) -> None:
+        self._file, self._log = self.directory / "shop.db", self.directory / "selects"
+        is_new = not self._file.exists()
+        self._log.touch()
+        self.app = self._open_shop()
+        self.place = Place(url, self.app)
         self.after_load: Callable[[], object] = lambda: None
         self.broken = False
+        if is_new:
+            self._fill_shop()
+        event.listen(self.engine, "before_cursor_execute", self._count)
 
     def _open_shop(self) -> Flask:
         app = Flask("audit")
-        self._file, self._log = self.directory / "shop.db", self.directory / "selects"
-        self._log.touch()
         app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{self._file}"
         app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"poolclass": NullPool}  # safe after a fork
         db.init_app(app)
         with app.app_context():
             self.engine = db.engine
             prepare_engine(self.engine)
-            db.create_all()
-            with self.engine.begin() as connection:
-                connection.execute(insert(User), [_user(number) for number in range(1, USERS + 1)])
-        event.listen(self.engine, "before_cursor_execute", self._count)
         return app
+
+    def _fill_shop(self) -> None:
+        with self.app.app_context():
+            db.create_all()
+        with self.engine.begin() as connection:
+            connection.execute(insert(User), [_user(number) for number in range(1, USERS + 1)])
 
     def _count(self, _: Any, __: Any, sql: str, *___: Any) -> None:
         if sql.startswith("SELECT"):
@@ -202,10 +233,27 @@ class Site:
         where, values = ("", [region]) if user is None else (" WHERE id = ?", [region, user])
         connection = sqlite3.connect(self._file)
         try:
+            connection.execute("PRAGMA synchronous = OFF")  # no power cut is survived here
             with connection:
                 connection.execute(f"UPDATE users SET region = ?{where}", values)
         finally:
             connection.close()
+
+
+class Joined(Site):
+    """The same shop and the same Redis, in a process that was started anew.
+
+    Args:
+        url: of the Redis.
+        directory: of the site.
+    """
+
+    def __init__(self, url: str, directory: Path) -> None:
+        self.directory = directory
+        self._open(url)
+
+    def close(self) -> None:
+        """Leave all of it to the process that has opened it."""
 
 
 class Broken(Exception):
@@ -222,9 +270,9 @@ _current: list[Site] = []
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[Site]:
+def opened(make: Callable[[], Site] = Site) -> Iterator[Site]:
     """Open a site for this process: it is what `current` returns within the `with` block."""
-    site = Site()
+    site = make()
     _current.append(site)
     try:
         yield site
