@@ -28,7 +28,7 @@ TYPES: list[Any] = [
 ]
 DELIMITERS = [":", ",", " ", "|", ";", "/", "-", "_", "=", "&", "\0", "\n", "', '", '", "', "','"]
 FORGED: list[Call] = [  # each is the text of another
-    *[(("named=1",), {}), (("named", "1"), {}), ((), {"named": "1"})],
+    *[(("first=1",), {}), (("first", "1"), {}), ((), {"first": "1"})],
     *[((1, 2), {}), (((1, 2),), {}), (("(1, 2)",), {}), (("1, 2",), {})],
     *[(([1, 2],), {}), (("[1, 2]",), {})],
 ]
@@ -58,7 +58,7 @@ def argument_types(trial: Trial) -> str:
 def delimiters(trial: Trial) -> str:
     """Ask about arguments that are alike once they are joined, whatever joins them."""
     split: list[Call] = [(each, {}) for mark in DELIMITERS for each in _split(mark)]
-    return _told_apart(trial, questions.order_of, [*split, *FORGED])
+    return _told_apart(trial, questions.describe, [*split, *FORGED])
 
 
 def _split(mark: str) -> list[tuple[str, ...]]:
