@@ -29,7 +29,7 @@ from labkit.cache.query_cache import close_all
 from labkit.errors import LabError
 
 PROBE_SECONDS = 20.0  # that a probe may take: one, or four at the most, unless the machine is busy
-AUDIT_SECONDS = 60.0  # that all of them may take: twice what a busy machine needs
+AUDIT_SECONDS = 120.0  # that all of them may take: some 15, unless the machine is busy
 AT_ONCE = max(2, min(4, 2 * (os.cpu_count() or 1)))  # most probes that wait use no processor
 CAN_FORK = hasattr(os, "fork")
 
