@@ -25,10 +25,10 @@ PREFIX = "shop"
 class Cashews(Adapter):
     """A cache on Redis by URL, the simple strategy, and a tag for each function.
 
-    The values are signed with a secret, as the documentation advises for pickle; keys have a prefix;
-    a tag is what it has for many keys. `lock=True` is not used: it would take a lock for each hit too, and within a
-    process equal misses are one already. (https://github.com/Krukov/cashews#redis,
-    and #cache-invalidation)
+    The values are signed with a secret, as the documentation advises for pickle. Keys have a
+    prefix; a tag is what it has for many keys. `lock=True` is not used: it would take a lock for
+    each hit too, and within a process equal misses are one already.
+    (https://github.com/Krukov/cashews#redis, and #cache-invalidation)
 
     Its loop runs in a thread, and a load in a thread of its own, so that the loop goes on. A forked
     process opens all of it anew, as a worker that asyncio runs in does.
