@@ -20,8 +20,8 @@ class Dogpile(Adapter):
 
     The region is the example of the documentation: a lock in Redis, for several processes, which is
     not the thread's, and a time to live in Redis, which is to be larger than the region's own. The
-    lock has no timeout there. Keys have a prefix, as its recipe advises for a Redis that others use too, and
-    they take keywords, for which it has a generator of its own.
+    lock has no timeout there. Keys have a prefix, as its recipe advises for a Redis that others use
+    too, and they take keywords, for which it has a generator of its own.
     (https://dogpilecache.sqlalchemy.org/en/latest/api.html#redis-backends, and /recipes.html)
 
     A region's times to live are its own, and its `invalidate` reaches all that is in it: each

@@ -109,9 +109,7 @@ def commands_a_hit(trial: Trial) -> str:
     _ask_all(ask, [1, 1, 1])
     trial.keys()
     commands: Counter[str] = Counter()
-    loads = trial.selects(
-        lambda: commands.update(trial.commands(lambda: _ask_all(ask, HITS * [1])))
-    )
+    loads = trial.selects(lambda: commands.update(trial.commands(lambda: _ask_all(ask, HITS * [1]))))
     expect(loads == 0, f"{loads} of {HITS} are no hits")
     return expect(commands.total() <= HITS, f"{HITS} hits: {_counted(commands)}")
 

@@ -50,9 +50,7 @@ def _elements(client: Any, key: bytes) -> int:
     if kind == b"hash":
         with suppress(redis.ResponseError):  # before Redis 7.4 they cannot
             fields = client.hkeys(key)
-            return int(
-                client.execute_command("HTTL", key, "FIELDS", len(fields), *fields).count(-1)
-            )
+            return int(client.execute_command("HTTL", key, "FIELDS", len(fields), *fields).count(-1))
     return int(client.execute_command(SIZES[kind], key)) if kind in SIZES else 0
 
 
