@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _allowed: set[tuple[str, int]] = set()
 _audit = threading.local()
 foreign: list[str] = []  # where else it wanted to go
@@ -24,7 +25,7 @@ class Elsewhere(ConnectionError):
 
 def allow(*ports: int) -> None:
     """Let connections to these loopback ports pass."""
-    _allowed.update((host, port) for port in ports for host in ("127.0.0.1", "localhost", "::1"))
+    _allowed.update((host, port) for port in ports for host in LOOPBACK)
 
 
 @contextmanager
@@ -43,9 +44,16 @@ def watch() -> None:
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if event != "socket.connect" or getattr(_audit, "trusted", False):
+    if getattr(_audit, "trusted", False):
         return
-    address = arguments[1]
+    if event == "socket.getaddrinfo":
+        address: Any = arguments[:2]
+        if address[0] in (None, *LOOPBACK):  # where it goes will be seen
+            return
+    elif event == "socket.connect":
+        address = arguments[1]
+    else:
+        return
     if isinstance(address, tuple) and tuple(address[:2]) in _allowed:
         return
     if not isinstance(address, tuple | str | bytes):

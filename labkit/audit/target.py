@@ -59,7 +59,7 @@ def found(given: Any) -> Any:
     try:
         value: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name and module_name.startswith(error.name):
+        if f"{module_name}.".startswith(f"{error.name}."):
             raise NotAuditable(f"there is no module {error.name} here: {given}.") from None
         raise NotAuditable(f"{module_name} cannot be imported: {error}.") from None
     except Exception as error:
