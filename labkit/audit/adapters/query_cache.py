@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any
 
 from labkit.audit.adapter import Adapter
@@ -16,7 +17,7 @@ LEASE_MS = 3_000  # longer than a load takes here: the default is for queries of
 class QueryCacheAdapter(Adapter):
     """The cache at the end of the road."""
 
-    name = "QueryCache"
+    name = f"QueryCache {metadata.version('labkit')}"
     cluster = True
 
     def __init__(self, place: Place) -> None:
