@@ -72,8 +72,7 @@ class ForgetsWhatIsOwed(QueryCacheAdapter):
     """An invalidation that Redis does not take is lost, and any server's entries count."""
 
     def __init__(self, place: Place) -> None:
-        for each in (client, server):
-            vars(each)["recognise"] = lambda *args: None
+        vars(client)["_recognise"] = lambda *args: None
         server.Server.owe = lambda *args: None  # type: ignore[method-assign]
         super().__init__(place)
 
