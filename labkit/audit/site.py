@@ -53,7 +53,13 @@ class Place:
 
 
 class Server:
-    """A Redis program on a loopback port, which a probe may kill, freeze and start again."""
+    """A Redis program on a loopback port, which a probe may kill, freeze and start again.
+
+    Attributes:
+        kind: "server", found on PATH, or "wheel".
+        port: where it listens.
+        pid: the present process.
+    """
 
     def __init__(self, keeper: Keeper) -> None:
         kind = choose_redis(os.environ.get("LABKIT_REDIS") or "auto")[0]
@@ -64,6 +70,7 @@ class Server:
                 "the audit kills and freezes a real Redis, and there is none here.\n"
                 "Install redis-server, or use Linux or macOS, where the wheel has one."
             )
+        self.kind = kind
         self._keeper, self._program = keeper, find_program(kind)
         self._password = secrets.token_urlsafe(24)
         self._starts = 0
@@ -98,6 +105,10 @@ class Server:
         self.pid = run_on_port(
             self._program, self.directory, self.port, [*settings], self._password, self._keeper
         )
+
+    def restore(self) -> None:
+        """Start it again with the data that a SAVE of its last run has written."""
+        self.start(f'dir "{self.directory}"')
 
     def client(self) -> redis.Redis:
         """Return a client for looking and tampering: it waits for a while, and tries once."""
