@@ -48,13 +48,12 @@ class Bypass(Exception):
 class Base(Adapter):
     """A cache decorator in parts, which lessons replace.
 
-    `key`, `dumps`, `loads` and `fetch` it has to bring. `answer` is what a call returns, `fetch` the
-    bytes of that. `invalidate` deletes keys, and `entries_of` a function searches for its keys, by
-    `pattern`: both until a lesson knows better.
+    `key`, `dumps`, `loads` and `fetch` it has to bring. `answer` is what a call returns, `fetch`
+    what is stored of that. `invalidate` deletes keys, and `entries_of` a function searches for its
+    keys, by `pattern`: both until a lesson knows better.
     """
 
     name = "the decorator so far"
-    loads: staticmethod[..., Any]
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
@@ -111,6 +110,10 @@ class Base(Adapter):
         """Return an answer as Redis can store it."""
         raise NotImplementedError
 
+    def loads(self, data: Any) -> Any:
+        """Return the answer that was stored."""
+        raise NotImplementedError
+
     def fetch(self, function: Function, key: str, load: Load, ttl: float) -> Any:
         """Return what is stored under a key; load and store it if it is missing."""
         raise NotImplementedError
@@ -119,11 +122,13 @@ class Base(Adapter):
 class Lesson02(Base):
     """Cache-aside: the key is a function's name and its arguments as JSON, and so is the value."""
 
-    loads: staticmethod[..., Any] = staticmethod(json.loads)
-
     def dumps(self, value: Any) -> Any:
         """Return an answer as Redis can store it."""
         return json.dumps(value)
+
+    def loads(self, data: Any) -> Any:
+        """Return the answer that was stored."""
+        return json.loads(data)
 
     def key(self, function: Function, *args: Any) -> str:
         """Return the key of a call."""
@@ -140,14 +145,16 @@ class Lesson02(Base):
 class Lesson03(Lesson02):
     """A codec that keeps types. What it cannot write is not stored; what it cannot read, a miss."""
 
-    loads: staticmethod[..., Any] = staticmethod(codec.loads)
-
     def dumps(self, value: Any) -> bytes:
         """Return an answer as bytes."""
         try:
             return codec.dumps(value)
         except codec.NotStorable:
             raise Bypass(value) from None
+
+    def loads(self, data: bytes) -> Any:
+        """Return the answer that was stored."""
+        return codec.loads(data)
 
     def answer(self, function: Function, key: str, load: Load, ttl: float) -> Any:
         """Return the answer of a call; load it anew where what is stored cannot be read."""
