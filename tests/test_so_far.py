@@ -43,5 +43,4 @@ def test_the_lesson_shows_the_class(lesson: str) -> None:
 def parts(node: ast.stmt) -> tuple[str, ...]:
     """Return what a class inherits from, and each of its parts, in order."""
     assert isinstance(node, ast.ClassDef)
-    bases = [ast.unparse(base).removeprefix("so_far.") for base in node.bases]
-    return (*bases, *map(ast.unparse, node.body))
+    return tuple(ast.unparse(each).replace("so_far.", "") for each in (*node.bases, *node.body))
