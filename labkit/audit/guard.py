@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _allowed: set[tuple[str, int]] = set()
 _audit = threading.local()
 foreign: list[str] = []  # where else it wanted to go
@@ -25,7 +26,7 @@ class Elsewhere(ConnectionError):
 
 def allow(*ports: int) -> None:
     """Let connections to these loopback ports pass."""
-    _allowed.update((host, port) for port in ports for host in ("127.0.0.1", "localhost", "::1"))
+    _allowed.update((host, port) for port in ports for host in LOOPBACK)
 
 
 @contextmanager
@@ -46,9 +47,10 @@ def watch() -> None:
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if getattr(_audit, "trusted", False):
         return
-    if event == "socket.getaddrinfo" and arguments[1]:  # without a port, nothing is to be reached
-        host, port = (_text(each) for each in arguments[:2])
-        address: Any = (host, int(port) if port.isdigit() else port)
+    if event == "socket.getaddrinfo":
+        address: Any = arguments[:2]
+        if address[0] in (None, *LOOPBACK):  # where it goes will be seen
+            return
     elif event == "socket.connect":
         address = arguments[1]
     else:

@@ -122,24 +122,20 @@ class Stored:
 
     def __init__(self, site: Site) -> None:
         self._redis: Any = site.client
-        keys = sorted(self._redis.scan_iter(count=1_000))
+        keys: list[bytes] = sorted(self._redis.scan_iter(count=1_000))
         if not keys:
             raise DoesNotApply("it writes nothing to Redis")
         self._kept = [(key, max(0, self._redis.pttl(key)), self._redis.dump(key)) for key in keys]
-        self.values: list[tuple[bytes, Callable[[bytes], object]]] = []
-        for key in keys:
-            kind = self._redis.type(key)
-            if kind == b"string":
-                self.values.append((self._redis.get(key), self._writes(key)))
-            elif kind == b"hash":
-                for field, value in sorted(self._redis.hgetall(key).items()):
-                    self.values.append((value, self._writes_field(key, field)))
+        self.values = [value for key in keys for value in self._values(key)]
 
-    def _writes(self, key: bytes) -> Callable[[bytes], object]:
-        return lambda value: self._redis.set(key, value, keepttl=True)
-
-    def _writes_field(self, key: bytes, field: bytes) -> Callable[[bytes], object]:
-        return lambda value: self._redis.hset(key, field, value)
+    def _values(self, key: bytes) -> Iterator[tuple[bytes, Callable[[bytes], object]]]:
+        """Give each value that stands under a key, and what writes another in its place."""
+        kind = self._redis.type(key)
+        if kind == b"string":
+            yield self._redis.get(key), partial(self._redis.set, key, keepttl=True)
+        elif kind == b"hash":
+            for field, value in sorted(self._redis.hgetall(key).items()):
+                yield value, partial(self._redis.hset, key, field)
 
     def lists(self) -> Iterator[Write]:
         """Give, for each key, what makes it a list."""
@@ -201,7 +197,7 @@ def corrupt_value(trial: Trial) -> str:
     noise = random.Random(SEED).randbytes(RANDOM_BYTES)
     damage: list[Write] = []
     for value, write in stored.values:
-        for new in (value[: len(value) // 2], noise, b""):
+        for new in (value[: len(value) // 2], value[:-1], value[:-1] + noise, noise, b""):
             damage.append(partial(write, new))
     wrong = []
     for each in [*damage, *stored.lists()]:
