@@ -100,7 +100,7 @@ class Scoreboard:
         # JupyterLab centres tables, makes columns equally wide, and aligns cells at the right.
         table = "table-layout:auto;margin:0;max-width:100%"
         body = "".join(f"<tr>{''.join(_cells(row))}</tr>" for row in self.rows)
-        return f"<p>{title}</p><table style='{table}'><tbody>{body}</tbody></table>"
+        return f"<p style='margin:0 0 0.5em'>{title}</p><table style='{table}'><tbody>{body}</tbody></table>"
 
 
 def _cells(row: Row) -> Iterator[str]:
