@@ -142,7 +142,8 @@ def _positional(target: Callable[..., Any]) -> bool:
 
 def name_of(target: Any) -> str:
     """Return what a target is called on a scoreboard."""
-    return str(getattr(target, "name", "") or getattr(target, "__qualname__", repr(target)))
+    named = getattr(target, "name", "") or getattr(target, "__qualname__", "")
+    return str(named or type(target).__qualname__)  # never its repr, which may hold an address
 
 
 def adapter_of(target: Any, invalidate: Callable[..., Any] | None = None) -> Any:
@@ -159,7 +160,7 @@ def adapter_of(target: Any, invalidate: Callable[..., Any] | None = None) -> Any
         return target
     if not callable(target):
         raise LabError(
-            f"{name_of(target)} is not callable: give a decorator, or a class with the methods of "
+            f"{name_of(target)} is not callable: give a decorator, or a subclass of "
             "labkit.audit.Adapter."
         )
     return lambda place: Decorator(place, target, invalidate)

@@ -1,8 +1,9 @@
 """Connections of the process that is audited go to the audit's own servers, or nowhere.
 
 A cache that opens a Redis of its own, perhaps the one of production, is told so before a byte is
-sent. Python says of each connection where it goes, whichever library opens it.
-(https://docs.python.org/3/library/audit_events.html: socket.connect)
+sent. Python says of each connection where it goes, and of each name before it is looked up,
+whichever library asks.
+(https://docs.python.org/3/library/audit_events.html: socket.connect, socket.getaddrinfo)
 """
 
 from __future__ import annotations
@@ -29,13 +30,21 @@ def watch() -> None:
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if event != "socket.connect":
+    if event == "socket.getaddrinfo" and arguments[1]:  # without a port, nothing is to be reached
+        host, port = (_text(each) for each in arguments[:2])
+        address: Any = (host, int(port) if port.isdigit() else port)
+    elif event == "socket.connect":
+        address = arguments[1]
+    else:
         return
-    address = arguments[1]
     if isinstance(address, tuple) and tuple(address[:2]) in _allowed:
         return
     if not isinstance(address, tuple | str | bytes):
         return  # of a kind that no server of a cache listens at, such as netlink's
-    where = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address)
+    where = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else _text(address)
     foreign.append(where)
     raise Elsewhere(f"{where} is not the audit's Redis")
+
+
+def _text(given: Any) -> str:
+    return given.decode(errors="replace") if isinstance(given, bytes) else str(given)

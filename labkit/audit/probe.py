@@ -206,7 +206,7 @@ class Call:
 def judge(probe: Probe, trial: Callable[[], Trial]) -> Row:
     """Run a probe and return its row. Whatever a cache raises, it has failed with."""
     try:
-        return probe.row(PASS, probe.run(trial()))
+        return probe.row(PASS, one_line(probe.run(trial())))
     except Failed as error:
         return probe.row(FAIL, one_line(str(error)))
     except DoesNotApply as error:
@@ -216,8 +216,12 @@ def judge(probe: Probe, trial: Callable[[], Trial]) -> Row:
 
 
 def one_line(text: str, longest: int = 90) -> str:
-    """Return a text without what differs from run to run: addresses, ports and folders."""
-    text = re.sub(r"0x[0-9a-f]+", "0x…", " ".join(text.split()))
+    """Return a text without what differs from run to run: addresses, ports and folders.
+
+    What a terminal would obey, and XML cannot hold, is taken out as well.
+    """
+    text = "".join(each if each.isprintable() else "�" for each in " ".join(text.split()))
+    text = re.sub(r"0x[0-9a-f]+", "0x…", text)
     text = re.sub(r"(127\.0\.0\.1|localhost):\d+", r"\1:…", text)
     text = re.sub(r"/\S*labkit-\S*", "…", text)
     return text if len(text) <= longest else text[: longest - 1] + "…"

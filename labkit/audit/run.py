@@ -11,6 +11,7 @@ import json
 import os
 import selectors
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from typing import Any
 from labkit.audit import guard
 from labkit.audit.probe import FAIL, PROBES, Probe, Row, Trial, judge, one_line
 from labkit.audit.report import Scoreboard
-from labkit.audit.site import opened
+from labkit.audit.site import opened, redis_program
 from labkit.audit.target import NotAuditable, Target
 from labkit.errors import LabError
 
@@ -46,18 +47,13 @@ def audit(
 
     Raises:
         NotAuditable: it could not be run, with the reason in a line.
-        LabError: there is no Redis here that could be killed and frozen.
+        LabError: this system cannot fork, or has no Redis that could be killed and frozen.
     """
-    if not CAN_FORK:
-        raise LabError(
-            "the audit runs each probe in a forked process, which this system cannot.\n"
-            "Run it on Linux, on macOS or in WSL."
-        )
     target = Target(given, invalidate)
-    name = _first_call(target)
+    name = first_call(target)
     wanted = every_probe() if probes is None else list(probes)
     rows: dict[str, Row] = {}
-    for row in _rows(target, wanted):
+    for row in rows_of(target, wanted):
         rows[row.probe] = row
         on_row(row)
     return Scoreboard(name, [rows[each.name] for each in wanted])
@@ -68,14 +64,24 @@ def every_probe() -> list[Probe]:
     return sorted(PROBES.values(), key=lambda each: each.lesson)
 
 
-def _first_call(target: Target) -> str:
+def first_call(target: Target) -> str:
     """Return what the cache is called, after one call that must succeed.
 
     Raises:
         NotAuditable: there is no such thing, it raises, or it does not answer.
+        LabError: this system cannot fork, or has no Redis that could be killed and frozen.
     """
+    if not CAN_FORK:
+        raise LabError(
+            "the audit runs each probe in a forked process, which this system cannot.\n"
+            "Run it on Linux, on macOS or in WSL."
+        )
+    redis_program()
     child = Child(lambda: _try_once(target))
-    told = next(iter(_ended([child], PROBE_SECONDS)))[1]
+    try:
+        told = next(iter(_ended([child], PROBE_SECONDS)))[1]
+    finally:
+        child.kill()
     if told is None:
         raise NotAuditable(
             f"{target.name} does not answer its first call: it was ended after {PROBE_SECONDS:g} s."
@@ -109,7 +115,7 @@ def _try_once(target: Target) -> dict[str, Any]:
                 cached = cache.wrap(region_of, 60)
                 cached(1)
                 cache.close()
-            return {"name": cache.name or target.name}
+            return {"name": one_line(str(cache.name or target.name))}
     except NotAuditable as error:
         return {"error": str(error)}
     except LabError as error:
@@ -119,7 +125,7 @@ def _try_once(target: Target) -> dict[str, Any]:
         return {"error": f"{target.name} raises at its first call: {raised}"}
 
 
-def _rows(target: Target, probes: Sequence[Probe]) -> Iterator[Row]:
+def rows_of(target: Target, probes: Sequence[Probe]) -> Iterator[Row]:
     """Give each probe's row as it ends.
 
     Raises:
@@ -184,7 +190,7 @@ class Child:
 
     def read(self) -> dict[str, Any] | None:
         """Return what it tells; None if it has ended without a word."""
-        told = self.pipe.read()
+        told = self.pipe.readline()  # not to the end: what it has forked may hold the pipe open
         self.kill()
         try:
             return json.loads(told)  # type: ignore[no-any-return]
@@ -193,6 +199,8 @@ class Child:
 
     def kill(self) -> None:
         """End it, and every process that it has started."""
+        if self.pipe.closed:
+            return  # it is done with, and its id may be another's by now
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         with suppress(ChildProcessError):
@@ -214,10 +222,11 @@ def _work_and_exit(work: Callable[[], dict[str, Any]], writer: int) -> None:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(nowhere, stream)
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (a notebook's are no files)
         told = work()
         told["foreign"] = ", ".join(sorted(set(guard.foreign)))
         with os.fdopen(writer, "wb") as pipe:
-            pipe.write(json.dumps(told).encode())
+            pipe.write(json.dumps(told).encode() + b"\n")
     finally:
         os._exit(0)
 

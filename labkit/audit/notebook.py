@@ -1,0 +1,54 @@
+"""The audit at the end of a lesson: the cache so far, and which rows are green by now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from labkit.audit.adapter import name_of
+from labkit.audit.probe import PROBES
+from labkit.audit.report import Scoreboard
+from labkit.audit.run import audit
+from labkit.audit.target import NotAuditable
+from labkit.errors import LabError
+
+# What each lesson from 02 to 10 teaches, by the probe that shows it.
+ONE_A_LESSON = (
+    "caches",
+    "types_survive",
+    "function_names",
+    "write_during_load",
+    "jitter",
+    "invalidation_before_commit",
+    "no_scan",
+    "flat_invalidation",
+    "statements",
+)
+
+
+def scoreboard(adapter: Any, rows: Sequence[str] | None = None) -> Scoreboard:
+    """Audit a cache, and return what a notebook shows as a table.
+
+    Where the audit cannot run, as on Windows, the scoreboard says so and has no rows:
+    `claim(sentence, "caches" in board.passed, board.was_run)` claims nothing there.
+
+    Args:
+        adapter: a subclass of `labkit.audit.Adapter` or a decorator; or the text
+            `package.module:name` of one.
+        rows: names of probes, such as `labkit.audit.ONE_A_LESSON`; all of them by default.
+
+    Raises:
+        NotAuditable: the cache could not be audited, with the reason in a line.
+        LabError: there is no probe of that name.
+    """
+    if unknown := [name for name in rows or () if name not in PROBES]:
+        raise LabError(
+            f"there is no probe {unknown[0]!r}.\nlabkit.audit.PROBES holds them, by their names."
+        )
+    try:
+        return audit(adapter, probes=None if rows is None else [PROBES[name] for name in rows])
+    except NotAuditable:
+        raise
+    except LabError as error:
+        name = adapter if isinstance(adapter, str) else name_of(adapter)
+        return Scoreboard(name, [], not_run=" ".join(str(error).split()))
