@@ -11,7 +11,11 @@ import uuid
 from decimal import Decimal
 from typing import Any
 
+from sqlalchemy import Select, inspect
+from sqlalchemy.orm import Session
+
 from labkit.audit.site import current
+from labkit.shop.models import User
 
 # What an application returns. Each comes back from a cache as it was, or the cache is another API.
 VALUES: dict[str, Any] = {
@@ -27,8 +31,15 @@ VALUES: dict[str, Any] = {
     "a date": datetime.date(2025, 7, 1),
     "a datetime": datetime.datetime(2025, 7, 1, 12, 30, 15, 123456),
     "bytes": b"\x00\xff",
+    "a time": datetime.time(12, 30),
+    "an instant": datetime.datetime(2025, 7, 1, 12, 30, tzinfo=datetime.UTC),
+    "a timedelta": datetime.timedelta(days=1, microseconds=1),
     "a UUID": uuid.UUID("12345678-1234-5678-1234-567812345678"),
     "a tuple": (1, 2),
+    "a set": {1, 2},
+    "a large integer": 2**70,
+    "a dict by number": {1: "EU", 2: "US"},
+    "rows of a report": [{"day": datetime.date(2025, 7, 1), "total": Decimal("0.10")}, None],
 }
 
 
@@ -46,6 +57,12 @@ def value_named(name: str) -> Any:
 def rows_of(user: int) -> list[dict[str, Any]]:
     """Return a list, which its caller may change."""
     return [{"id": user, "region": current().region(user)}]
+
+
+def size_of(name: str, parts: Any) -> str:
+    """Return how many parts there are, which their order does not decide."""
+    current().region(1)
+    return f"{name} of {len(parts)}"
 
 
 def describe(first: Any, second: Any = None) -> str:
@@ -70,3 +87,22 @@ class Shelf:
         """Return a text that no other shelf gives."""
         current().region(user)
         return f"{self.region} {user}"
+
+
+def rows_selected(statement: Select[Any]) -> list[str]:
+    """Run a statement, and return a text for each row: of plain values, and of what is loaded.
+
+    As a listener for tenants does, it goes by an execution option of the statement's.
+    """
+    tenant = statement.get_execution_options().get("tenant")
+    if tenant is not None:
+        statement = statement.where(User.id == tenant)
+    with Session(current().engine) as session:
+        return [" ".join(map(_shown, row)) for row in session.execute(statement)]
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, User):
+        return str(value)
+    loaded = "orders" not in inspect(value).unloaded
+    return f"user{value.id} {'with' if loaded else 'without'} orders"

@@ -154,27 +154,36 @@ class Site:
         except BaseException:
             self._keeper.close()
             raise
-        self.app = self._open_shop()
-        self.place = Place(self.server.url, self.app)
         self.client = self.server.client()
+        self._open(self.server.url)
+
+    def _open(self, url: str) -> None:
+        self._file, self._log = self.directory / "shop.db", self.directory / "selects"
+        is_new = not self._file.exists()
+        self._log.touch()
+        self.app = self._open_shop()
+        self.place = Place(url, self.app)
         self.after_load: Callable[[], object] = lambda: None
         self.broken = False
+        if is_new:
+            self._fill_shop()
+        event.listen(self.engine, "before_cursor_execute", self._count)
 
     def _open_shop(self) -> Flask:
         app = Flask("audit")
-        self._file, self._log = self.directory / "shop.db", self.directory / "selects"
-        self._log.touch()
         app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{self._file}"
         app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"poolclass": NullPool}  # safe after a fork
         db.init_app(app)
         with app.app_context():
             self.engine = db.engine
             prepare_engine(self.engine)
-            db.create_all()
-            with self.engine.begin() as connection:
-                connection.execute(insert(User), [_user(number) for number in range(1, USERS + 1)])
-        event.listen(self.engine, "before_cursor_execute", self._count)
         return app
+
+    def _fill_shop(self) -> None:
+        with self.app.app_context():
+            db.create_all()
+        with self.engine.begin() as connection:
+            connection.execute(insert(User), [_user(number) for number in range(1, USERS + 1)])
 
     def _count(self, _: Any, __: Any, sql: str, *___: Any) -> None:
         if sql.startswith("SELECT"):
@@ -217,6 +226,22 @@ class Site:
             connection.close()
 
 
+class Joined(Site):
+    """The same shop and the same Redis, in a process that was started anew.
+
+    Args:
+        url: of the Redis.
+        directory: of the site.
+    """
+
+    def __init__(self, url: str, directory: Path) -> None:
+        self.directory = directory
+        self._open(url)
+
+    def close(self) -> None:
+        """Leave all of it to the process that has opened it."""
+
+
 class Broken(Exception):
     """What a load raises while the site is broken."""
 
@@ -231,9 +256,9 @@ _current: list[Site] = []
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[Site]:
+def opened(make: Callable[[], Site] = Site) -> Iterator[Site]:
     """Open a site for this process: it is what `current` returns within the `with` block."""
-    site = Site()
+    site = make()
     _current.append(site)
     try:
         yield site
