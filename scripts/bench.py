@@ -35,7 +35,7 @@ from labkit.shop import (
 )
 from labkit.shop.rows import user_rows
 from labkit.shop.seeding import seed
-from scripts import bench_query_cache
+from scripts import bench_query_cache, comparison
 from scripts.timings import Row, duration
 from tests.protocols import (
     BusyMarker,
@@ -50,7 +50,7 @@ REPEATS = 3
 
 
 def main() -> int:
-    """Print the table; return how many targets were missed."""
+    """Print the table, and that of the audited caches; return how many targets were missed."""
     parts = (
         seeding, redis_starts, starts, queries, codecs, explorations, clusters, invalidations,
         statement_keys, bench_query_cache.hits, bench_query_cache.throughput,
@@ -61,6 +61,8 @@ def main() -> int:
     for row in rows:
         verdict = ("reached" if row.reached else "MISSED") if row.target else ""
         print(f"{row.what:{width}}  {row.measured:>14}  {row.target:16}  {verdict}".rstrip())
+    print()
+    comparison.main()
     return sum(not row.reached for row in rows)
 
 

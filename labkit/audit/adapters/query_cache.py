@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any
 
 from labkit.audit.adapter import Adapter
@@ -15,7 +16,7 @@ NAMESPACE = "{shop}"  # with a hash tag, for a Cluster
 class QueryCacheAdapter(Adapter):
     """The cache at the end of the road."""
 
-    name = "QueryCache"
+    name = f"QueryCache {metadata.version('labkit')}"
     cluster = True
 
     def __init__(self, place: Place) -> None:
