@@ -11,7 +11,7 @@ import uuid
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Select, inspect
+from sqlalchemy import Select, inspect, select
 from sqlalchemy.orm import Session
 
 from labkit.audit.site import current
@@ -46,6 +46,13 @@ VALUES: dict[str, Any] = {
 def region_of(user: int) -> str:
     """Return a user's region."""
     return current().region(user)
+
+
+def region_in_session(user: int) -> str:
+    """Return a user's region as the application's session has it."""
+    session = current().place.db.session
+    region: str = session.execute(select(User.region).where(User.id == user)).scalar_one()
+    return region
 
 
 def value_named(name: str) -> Any:

@@ -52,8 +52,8 @@ class Place:
         return redis.Redis.from_url(self.url)
 
 
-def redis_program() -> Path:
-    """Return the Redis that the audit runs: LABKIT_REDIS's own, if that is one which we may kill.
+def redis_program() -> tuple[str, Path]:
+    """Return the audit's kind of Redis and its program: LABKIT_REDIS's, if we may kill that.
 
     Raises:
         LabError: there is none here.
@@ -66,14 +66,21 @@ def redis_program() -> Path:
             "the audit kills and freezes a real Redis, and there is none here.\n"
             "Install redis-server; or on Linux or macOS, pip install 'labkit[audit]'."
         )
-    return find_program(kind)
+    return kind, find_program(kind)
 
 
 class Server:
-    """A Redis program on a loopback port, which a probe may kill, freeze and start again."""
+    """A Redis program on a loopback port, which a probe may kill, freeze and start again.
+
+    Attributes:
+        kind: "server", found on PATH, or "wheel".
+        port: where it listens.
+        pid: the present process.
+    """
 
     def __init__(self, keeper: Keeper) -> None:
-        self._keeper, self._program = keeper, redis_program()
+        self.kind, self._program = redis_program()
+        self._keeper = keeper
         self._password = secrets.token_urlsafe(24)
         self._starts = 0
         self.port, self.pid = 0, 0
@@ -107,6 +114,10 @@ class Server:
         self.pid = run_on_port(
             self._program, self.directory, self.port, [*settings], self._password, self._keeper
         )
+
+    def restore(self) -> None:
+        """Start it again with the data that a SAVE of its last run has written."""
+        self.start(f'dir "{self.directory}"')
 
     def client(self) -> redis.Redis:
         """Return a client for looking and tampering: it waits for a while, and tries once."""
