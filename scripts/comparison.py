@@ -24,7 +24,7 @@ def table(boards: list[Scoreboard]) -> list[str]:
     names = [row.probe for row in boards[0].rows]
     lessons = [row.lesson for row in boards[0].rows]
     columns = [name_and_version(board.name) for board in boards]
-    first = max(map(len, names))
+    first = max(map(len, [*names, *MARKS]))
     widths = [max(map(len, column)) for column in columns]
 
     def line(lesson: str, name: str, cells: list[str]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from cashews import Cache
+from cashews import Cache, get_cache_key_template
 from cashews.key import get_cache_key
 
 from labkit.audit.adapter import Adapter
@@ -19,15 +19,16 @@ from labkit.audit.site import Place
 
 LOADS = 64  # that may wait at once
 SECRET = "the audit's"
+PREFIX = "shop"
 
 
 class Cashews(Adapter):
     """A cache on Redis by URL, the simple strategy, and a tag for each function.
 
-    The values are signed with a secret, as the documentation advises for pickle; a tag is what it
-    has for many keys. `lock=True` is not used: it would take a lock for each hit too, and within a
-    process equal misses are one already. (https://github.com/Krukov/cashews#redis,
-    and #cache-invalidation)
+    The values are signed with a secret, as the documentation advises for pickle. Keys have a
+    prefix; a tag is what it has for many keys. `lock=True` is not used: it would take a lock for
+    each hit too, and within a process equal misses are one already.
+    (https://github.com/Krukov/cashews#redis, and #cache-invalidation)
 
     Its loop runs in a thread, and a load in a thread of its own, so that the loop goes on. A forked
     process opens all of it anew, as a worker that asyncio runs in does.
@@ -55,7 +56,8 @@ class Cashews(Adapter):
         async def load(*args: Any, **kwargs: Any) -> Any:
             return await asyncio.to_thread(function, *args, **kwargs)
 
-        cached: Callable[..., Awaitable[Any]] = self.cache(ttl=ttl, tags=[tag(function)])(load)
+        decorate = self.cache(ttl=ttl, prefix=PREFIX, tags=[tag(function)])
+        cached: Callable[..., Awaitable[Any]] = decorate(load)
         return cached
 
     def _wait_for(self, awaited: Coroutine[Any, Any, Any]) -> Any:
@@ -78,7 +80,8 @@ class Cashews(Adapter):
 
     def invalidate_one(self, cached: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Delete one call's key."""
-        self._wait_for(self.cache.delete(get_cache_key(cached, None, args, kwargs)))
+        template = get_cache_key_template(cached, prefix=PREFIX)
+        self._wait_for(self.cache.delete(get_cache_key(cached, template, args, kwargs)))
 
     def invalidate_all(self, cached: Callable[..., Any]) -> None:
         """Delete the keys of the function's tag."""
@@ -92,4 +95,4 @@ class Cashews(Adapter):
 
 def tag(function: Callable[..., Any]) -> str:
     """Return a function's tag."""
-    return f"{function.__module__}.{function.__qualname__}"
+    return f"{PREFIX}:{function.__module__}.{function.__qualname__}"
