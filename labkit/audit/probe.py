@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextlib import nullcontext
@@ -138,6 +139,32 @@ class Trial:
         call()
         return self.site.sql - before
 
+    def commands(self, call: Callable[[], Any]) -> Counter[str]:
+        """Return how often Redis runs each command during a call, those within scripts as well."""
+        before = self._commands_so_far()
+        call()
+        counts = self._commands_so_far() - before
+        counts["INFO"] -= 1  # the look before it
+        return +counts
+
+    def _commands_so_far(self) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        about: Any = self.site.client.info("commandstats")
+        for name, each in about.items():
+            counts[re.split(r"\W", name.removeprefix("cmdstat_"))[0].upper()] += each["calls"]
+        return counts
+
+    def keys(self) -> list[bytes]:
+        """Return the keys that are in Redis.
+
+        Raises:
+            DoesNotApply: there is none, so that a row about Redis has nothing to look at.
+        """
+        found: Any = self.site.client.keys("*")
+        if not found:
+            raise DoesNotApply("it writes nothing to Redis")
+        return sorted(found)
+
 
 def expect(holds: bool, evidence: str) -> str:
     """Return the evidence if it is in the cache's favour.
@@ -195,6 +222,11 @@ class Call:
     def ended_within(self, seconds: float) -> bool:
         """Whether it has ended, also by an error, before so many seconds have passed."""
         return bool(wait([self._future], seconds).done)
+
+    @property
+    def error(self) -> BaseException | None:
+        """What it has raised; None if nothing. It has ended."""
+        return self._future.exception(0)
 
     def result_within(self, seconds: float) -> Any:
         """Return what it returns, or raise what it raises.

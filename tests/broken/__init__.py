@@ -26,4 +26,4 @@ def fails(probe: str) -> Callable[[A], A]:
     return register
 
 
-from tests.broken import contexts, invalidation, outages, races, values  # noqa: E402, F401  (they register)
+from tests.broken import contexts, invalidation, outages, races, ttl, values  # noqa: E402, F401

@@ -11,6 +11,7 @@ from labkit.audit.site import Place
 from labkit.cache import QueryCache
 
 NAMESPACE = "{shop}"  # with a hash tag, for a Cluster
+LEASE_MS = 3_000  # longer than a load takes here: the default is for queries of up to 10 s
 
 
 class QueryCacheAdapter(Adapter):
@@ -23,6 +24,7 @@ class QueryCacheAdapter(Adapter):
         super().__init__(place)
         self.cache = QueryCache()
         place.app.config["QUERY_CACHE_NAMESPACE"] = NAMESPACE
+        place.app.config["QUERY_CACHE_LEASE_MS"] = LEASE_MS
         self.cache.init_app(place.app, place.db, client=place.client())
 
     def wrap(self, function: Callable[..., Any], ttl: int) -> Callable[..., Any]:
