@@ -53,7 +53,9 @@ class Place:
 
 
 def redis_program() -> tuple[str, Path]:
-    """Return the audit's kind of Redis and its program: LABKIT_REDIS's, if we may kill that.
+    """Return the Redis that the audit runs: LABKIT_REDIS's own, if that is one which we may kill.
+
+    It comes with its kind: "server", found on PATH, or "wheel".
 
     Raises:
         LabError: there is none here.
