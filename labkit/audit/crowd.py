@@ -1,4 +1,4 @@
-"""Several callers at once: a crowd that asks for what is missing, and callers in other processes."""
+"""Several callers at once: a crowd that asks for what is missing, and other processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from labkit.audit.probe import PATIENCE, Failed, Trial, one_line
 from labkit.audit.site import Site
 
-A_WHILE = 0.5  # seconds without a new arrival, after which nobody else is expected
+A_WHILE = 0.75  # seconds without a new arrival, after which nobody else is expected
 HELD = 3.0  # seconds that a load is held, whoever is missing
 PAUSE = 0.005  # seconds between two looks
 CALLER, LOADER, OVER = b"c", b"l", b"o"
@@ -39,8 +39,11 @@ class Crowd:
         site.after_load = self.hold
 
     def call(self, ask: Callable[[], Any]) -> Any:
-        """Return what a caller gets, who counts from now on."""
+        """Return what a caller gets, who asks once all callers are ready to."""
         self._note(CALLER)
+        end = time.monotonic() + HELD
+        while self._log.read_bytes().count(CALLER) < self._callers and time.monotonic() < end:
+            time.sleep(PAUSE)
         return ask()
 
     def hold(self) -> None:
@@ -52,8 +55,7 @@ class Crowd:
             now, seen = time.monotonic(), self._log.read_bytes()
             if len(seen) != arrivals:
                 arrivals, changed = len(seen), now
-            nobody_comes = seen.count(CALLER) == self._callers and now > changed + A_WHILE
-            if nobody_comes or seen.count(LOADER) == self._callers or now > end:
+            if seen.count(LOADER) == self._callers or now > min(changed + A_WHILE, end):
                 self._note(OVER)
             time.sleep(PAUSE)
 

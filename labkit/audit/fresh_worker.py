@@ -7,7 +7,7 @@ import json
 import os
 import pickle
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +46,15 @@ def done(task: dict[str, Any]) -> dict[str, Any]:
 
 def _answers(task: dict[str, Any], open_cache: Any, calls: Any) -> list[dict[str, Any]]:
     answers = []
-    with opened(lambda: Joined(task["url"], Path(task["directory"]))) as site:
-        with site.app.app_context() if task["in_context"] else nullcontext():
-            trial = Trial(site, open_cache, task["in_context"])
-            for function, args in calls:
-                before = site.sql
-                text = repr(trial.cached(function)(*args))
-                answers.append({"text": text, "sql": site.sql - before})
-            trial.cache.close()
+    with opened(lambda: Joined(task["url"], Path(task["directory"]))) as site, ExitStack() as stack:
+        if task["in_context"]:
+            stack.enter_context(site.app.app_context())
+        trial = Trial(site, open_cache, task["in_context"])
+        stack.callback(trial.cache.close)
+        for function, args in calls:
+            before = site.sql
+            text = repr(trial.cached(function)(*args))
+            answers.append({"text": text, "sql": site.sql - before})
     return answers
 
 

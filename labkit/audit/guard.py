@@ -1,9 +1,8 @@
 """Connections of the process that is audited go to the audit's own servers, or nowhere.
 
 A cache that opens a Redis of its own, perhaps the one of production, is told so before a byte is
-sent. Python says of each connection where it goes, and of each name before it is looked up,
-whichever library asks.
-(https://docs.python.org/3/library/audit_events.html: socket.connect, socket.getaddrinfo)
+sent. Python says of each connection where it goes, whichever library opens it.
+(https://docs.python.org/3/library/audit_events.html: socket.connect)
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _allowed: set[tuple[str, int]] = set()
 _audit = threading.local()
 foreign: list[str] = []  # where else it wanted to go
@@ -25,7 +25,7 @@ class Elsewhere(ConnectionError):
 
 def allow(*ports: int) -> None:
     """Let connections to these loopback ports pass."""
-    _allowed.update((host, port) for port in ports for host in ("127.0.0.1", "localhost", "::1"))
+    _allowed.update((host, port) for port in ports for host in LOOPBACK)
 
 
 @contextmanager
@@ -46,9 +46,10 @@ def watch() -> None:
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if getattr(_audit, "trusted", False):
         return
-    if event == "socket.getaddrinfo" and arguments[1]:  # without a port, nothing is to be reached
-        host, port = (_text(each) for each in arguments[:2])
-        address: Any = (host, int(port) if port.isdigit() else port)
+    if event == "socket.getaddrinfo":
+        address: Any = arguments[:2]
+        if address[0] in (None, *LOOPBACK):  # where it goes will be seen
+            return
     elif event == "socket.connect":
         address = arguments[1]
     else:
@@ -57,10 +58,6 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         return
     if not isinstance(address, tuple | str | bytes):
         return  # of a kind that no server of a cache listens at, such as netlink's
-    where = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else _text(address)
+    where = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address)
     foreign.append(where)
     raise Elsewhere(f"{where} is not the audit's Redis")
-
-
-def _text(given: Any) -> str:
-    return given.decode(errors="replace") if isinstance(given, bytes) else str(given)

@@ -154,7 +154,7 @@ class Trial:
             counts[re.split(r"\W", name.removeprefix("cmdstat_"))[0].upper()] += each["calls"]
         return counts
 
-    def keys(self) -> list[bytes]:
+    def stored(self) -> list[bytes]:
         """Return the keys that are in Redis.
 
         Raises:

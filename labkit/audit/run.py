@@ -25,7 +25,7 @@ from labkit.audit.site import opened, redis_program
 from labkit.audit.target import NotAuditable, Target
 from labkit.errors import LabError
 
-PROBE_SECONDS = 10.0  # that a probe may take; it takes a tenth of a second, or three at the most
+PROBE_SECONDS = 20.0  # that a probe may take: one, or four at the most, unless the machine is busy
 AUDIT_SECONDS = 60.0  # that all of them may take: twice what a busy machine needs
 AT_ONCE = max(2, min(4, 2 * (os.cpu_count() or 1)))  # most probes that wait use no processor
 CAN_FORK = hasattr(os, "fork")

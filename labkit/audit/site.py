@@ -233,6 +233,7 @@ class Site:
         where, values = ("", [region]) if user is None else (" WHERE id = ?", [region, user])
         connection = sqlite3.connect(self._file)
         try:
+            connection.execute("PRAGMA synchronous = OFF")  # no power cut is survived here
             with connection:
                 connection.execute(f"UPDATE users SET region = ?{where}", values)
         finally:

@@ -9,11 +9,10 @@ from typing import Any
 
 import redis
 
-from labkit.audit import Adapter
 from labkit.audit.adapters import query_cache
 from labkit.audit.adapters.query_cache import QueryCacheAdapter
 from labkit.audit.site import Place
-from labkit.cache import loading, tokens
+from labkit.cache import tokens
 from tests.broken import fails
 
 FEW = 10  # threads that may wait for a load
@@ -41,7 +40,7 @@ class RemovesWhatIsThere(QueryCacheAdapter):
             self.stored.add(key)
             return fill(client, key, *args)
 
-        tokens.fill = fill_and_note
+        tokens.fill = fill_and_note  # type: ignore[assignment]
 
     def invalidate_all(self, cached: Callable[..., Any]) -> None:
         name = f".{cached.__qualname__}:"
@@ -105,4 +104,4 @@ class KeepsTheLease(QueryCacheAdapter):
             if sys.exc_info()[0] is None:
                 release(*args)
 
-        self.cache._release = release_unless_failed  # type: ignore[method-assign]
+        self.cache._release = release_unless_failed  # type: ignore[method-assign, assignment]

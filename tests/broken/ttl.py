@@ -24,7 +24,7 @@ class KeepsALog(QueryCacheAdapter):
             client.sadd(name, key)
             return fill(client, key, *args)
 
-        tokens.fill = fill_and_log
+        tokens.fill = fill_and_log  # type: ignore[assignment]
 
 
 @fails("jitter")

@@ -95,7 +95,8 @@ def crashed_loader(trial: Trial) -> str:
     expect(answer == OLD, f"it answers {answer!r}, the database has {OLD!r}")
     while not (stored := trial.selects(partial(ask, 1)) == 0) and time.monotonic() < end:
         time.sleep(PAUSE)
-    return expect(stored, f"another has the answer, {'which' if stored else 'and nothing'} is stored")
+    seen = "which is stored" if stored else "and nothing is stored"
+    return expect(stored, f"another has the answer, {seen}")
 
 
 def _load_for_ever(trial: Trial) -> None:

@@ -34,7 +34,7 @@ def _without_ttl(trial: Trial) -> dict[str, int]:
     """Count what does not end when it should: keys, and what stands in those without a TTL."""
     counts = {"keys without a TTL": 0, "keys with a longer TTL": 0, "elements without a TTL": 0}
     client: Any = trial.site.client
-    for key in trial.keys():
+    for key in trial.stored():
         left = client.pttl(key)
         if left > 1000 * TTL:
             counts["keys with a longer TTL"] += 1
@@ -50,7 +50,9 @@ def _elements(client: Any, key: bytes) -> int:
     if kind == b"hash":
         with suppress(redis.ResponseError):  # before Redis 7.4 they cannot
             fields = client.hkeys(key)
-            return int(client.execute_command("HTTL", key, "FIELDS", len(fields), *fields).count(-1))
+            return int(
+                client.execute_command("HTTL", key, "FIELDS", len(fields), *fields).count(-1)
+            )
     return int(client.execute_command(SIZES[kind], key)) if kind in SIZES else 0
 
 
@@ -59,11 +61,11 @@ def jitter(trial: Trial) -> str:
     """Store fifty entries, and look when they will end."""
     ask = trial.cached(questions.region_of)
     ask(MANY + 1)
-    known = set(trial.keys())
+    known = set(trial.stored())
     ends = []
     for user in range(1, MANY + 1):
         ask(user)
-        now = set(trial.keys())
+        now = set(trial.stored())
         ends.append(max((_end(trial, key) for key in now - known), default=0))
         known |= now
     expect(all(ends), f"{MANY - ends.count(0)} of {MANY} entries have a TTL of their own")
@@ -76,6 +78,6 @@ def jitter(trial: Trial) -> str:
 
 def _end(trial: Trial, key: bytes) -> float:
     """Return when a key ends, in seconds of the server's clock; 0 if it has no TTL of an entry."""
-    seconds, microseconds = trial.site.client.time()  # type: ignore[misc]
+    seconds, microseconds = trial.site.client.time()
     left: Any = trial.site.client.pttl(key)
     return seconds + microseconds / 1e6 + left / 1000 if 0 < left <= 1000 * TTL else 0
