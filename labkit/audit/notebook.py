@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from labkit.audit.adapter import name_of
 from labkit.audit.probe import PROBES
 from labkit.audit.report import Scoreboard
 from labkit.audit.run import audit
-from labkit.audit.target import NotAuditable
+from labkit.audit.target import NotAuditable, shown
 from labkit.errors import LabError
 
 # What each lesson from 02 to 10 teaches, by the probe that shows it.
@@ -50,5 +49,4 @@ def scoreboard(adapter: Any, rows: Sequence[str] | None = None) -> Scoreboard:
     except NotAuditable:
         raise
     except LabError as error:
-        name = adapter if isinstance(adapter, str) else name_of(adapter)
-        return Scoreboard(name, [], not_run=" ".join(str(error).split()))
+        return Scoreboard(shown(adapter), [], not_run=" ".join(str(error).split()))

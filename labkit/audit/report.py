@@ -98,9 +98,10 @@ class Scoreboard:
         if not self.rows:
             return f"<p>{title}</p>"
         # JupyterLab centres tables, makes columns equally wide, and aligns cells at the right.
-        table = "table-layout:auto;margin:0;max-width:100%"
+        style = "table-layout:auto;margin:0;max-width:100%"
         body = "".join(f"<tr>{''.join(_cells(row))}</tr>" for row in self.rows)
-        return f"<p>{title}</p><table style='{table}'><tbody>{body}</tbody></table>"
+        table = f"<table style='{style}'><tbody>{body}</tbody></table>"
+        return f"<p style='margin:0 0 0.5em'>{title}</p>{table}"
 
 
 def _cells(row: Row) -> Iterator[str]:
@@ -128,7 +129,7 @@ def as_junit(name: str, rows: list[Row], error: str = "") -> bytes:
         "skipped": outcomes[NOT_APPLICABLE],
     }
     numbers = {key: str(count) for key, count in counts.items()}
-    root = ElementTree.Element("testsuites", {"name": "labkit audit", **numbers})
+    root = ElementTree.Element("testsuites", name="labkit audit")
     suite = ElementTree.SubElement(root, "testsuite", {"name": name, **numbers})
     for row in rows:
         case = ElementTree.SubElement(suite, "testcase", classname=name, name=row.probe)

@@ -30,7 +30,7 @@ class Target:
 
     def __init__(self, given: Any, invalidate: Any = None) -> None:
         self.given, self.invalidate = given, invalidate
-        self.name = given if isinstance(given, str) else name_of(given)
+        self.name = shown(given)
 
     def open(self, place: Place) -> Adapter:
         """Open the cache at a place. A module that is named is imported now, when REDIS_URL is set.
@@ -45,10 +45,16 @@ class Target:
         named = {package_of(each) for each in (self.given, self.invalidate)}
         forget_imported(named - {"", "labkit"})
         given, invalidate = found(self.given), found(self.invalidate)
-        if invalidate is not None and not callable(invalidate):
-            raise NotAuditable(f"{name_of(self.invalidate)} is not callable: it must invalidate.")
+        for value, meant in ((given, self.given), (invalidate, self.invalidate)):
+            if value is not None and not callable(value):
+                raise NotAuditable(f"{shown(meant)} is not callable.")
         make: Callable[[Place], Adapter] = adapter_of(given, invalidate)
         return make(place)
+
+
+def shown(given: Any) -> str:
+    """Return what messages call something: the text that names it, if it was given by one."""
+    return given if isinstance(given, str) else name_of(given)
 
 
 def package_of(given: Any) -> str:
