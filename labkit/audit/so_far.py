@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import functools
 import json
+import random
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import sqlalchemy as sa
 from flask import has_app_context
-from sqlalchemy import SelectBase
 
 from labkit.audit.adapter import Adapter
 from labkit.audit.site import Place
@@ -32,16 +33,27 @@ Function = Callable[..., Any]
 Load = Callable[[], Any]
 
 
-class Base(Adapter):
-    """What a cache decorator consists of, in parts: `Lesson02` fills in the first ones.
+class Bypass(Exception):
+    """An answer that cannot be stored. It goes to the caller as it is.
 
-    Its parts: `key`, `dumps` and `loads`, `fetch` (an answer's bytes), `answer` (what a call
-    returns), `invalidate`, and `entries_of` with its `pattern`.
+    Attributes:
+        value: the answer.
+    """
+
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self.value = value
+
+
+class Base(Adapter):
+    """A cache decorator in parts, which lessons replace.
+
+    `key`, `dumps`, `loads` and `fetch` it has to bring. `answer` is what a call returns, `fetch`
+    what is stored of that. `invalidate` deletes keys, and `entries_of` a function searches for its
+    keys, by `pattern`: both until a lesson knows better.
     """
 
     name = "the decorator so far"
-    dumps: staticmethod[..., Any]
-    loads: staticmethod[..., Any]
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
@@ -55,7 +67,10 @@ class Base(Adapter):
             def load() -> Any:
                 return self.dumps(function(*args, **kwargs))
 
-            return self.answer(function, self.key(function, *args, **kwargs), load, ttl)
+            try:
+                return self.answer(function, self.key(function, *args, **kwargs), load, ttl)
+            except Bypass as bypass:
+                return bypass.value
 
         return cached
 
@@ -81,26 +96,39 @@ class Base(Adapter):
         """Return the pattern that the keys of a function's entries match."""
         return f"{function.__name__}:*"
 
-    # What a decorator cannot do without.
+    def invalidate(self, *entries: str) -> None:
+        """Have these entries count no more."""
+        self.redis.delete(*entries)
+
+    # What a decorator has to bring.
 
     def key(self, function: Function, *args: Any, **kwargs: Any) -> str:
         """Return the key of a call."""
+        raise NotImplementedError
+
+    def dumps(self, value: Any) -> Any:
+        """Return an answer as Redis can store it."""
+        raise NotImplementedError
+
+    def loads(self, data: Any) -> Any:
+        """Return the answer that was stored."""
         raise NotImplementedError
 
     def fetch(self, function: Function, key: str, load: Load, ttl: float) -> Any:
         """Return what is stored under a key; load and store it if it is missing."""
         raise NotImplementedError
 
-    def invalidate(self, *entries: str) -> None:
-        """Have these entries count no more."""
-        raise NotImplementedError
-
 
 class Lesson02(Base):
     """Cache-aside: the key is a function's name and its arguments as JSON, and so is the value."""
 
-    dumps: staticmethod[..., Any] = staticmethod(json.dumps)
-    loads: staticmethod[..., Any] = staticmethod(json.loads)
+    def dumps(self, value: Any) -> Any:
+        """Return an answer as Redis can store it."""
+        return json.dumps(value)
+
+    def loads(self, data: Any) -> Any:
+        """Return the answer that was stored."""
+        return json.loads(data)
 
     def key(self, function: Function, *args: Any) -> str:
         """Return the key of a call."""
@@ -108,22 +136,25 @@ class Lesson02(Base):
 
     def fetch(self, function: Function, key: str, load: Load, ttl: Any) -> Any:
         """Return what is stored under a key; load and store it if it is missing."""
-        stored = self.redis.get(key)
-        if stored is None:
+        if (stored := self.redis.get(key)) is None:
             stored = load()
             self.redis.set(key, stored, ex=ttl)
         return stored
 
-    def invalidate(self, *entries: str) -> None:
-        """Have these entries count no more."""
-        self.redis.delete(*entries)
-
 
 class Lesson03(Lesson02):
-    """A codec that keeps types. What it cannot read is a miss."""
+    """A codec that keeps types. What it cannot write is not stored; what it cannot read, a miss."""
 
-    dumps: staticmethod[..., Any] = staticmethod(codec.dumps)
-    loads: staticmethod[..., Any] = staticmethod(codec.loads)
+    def dumps(self, value: Any) -> bytes:
+        """Return an answer as bytes."""
+        try:
+            return codec.dumps(value)
+        except codec.NotStorable:
+            raise Bypass(value) from None
+
+    def loads(self, data: bytes) -> Any:
+        """Return the answer that was stored."""
+        return codec.loads(data)
 
     def answer(self, function: Function, key: str, load: Load, ttl: float) -> Any:
         """Return the answer of a call; load it anew where what is stored cannot be read."""
@@ -168,7 +199,7 @@ class Lesson06(Lesson05):
 
     def fetch(self, function: Function, key: str, load: Load, ttl: float) -> Any:
         """Return what is stored under a key, for a part of its TTL that differs by chance."""
-        return super().fetch(function, key, load, jittered_ms(ttl) / 1000)
+        return super().fetch(function, key, load, jittered_ms(ttl, 0.1, random.random) / 1000)
 
 
 class Lesson07(Lesson06):
@@ -204,7 +235,7 @@ class Lesson08(Lesson07):
 
     def entries_of(self, function: Function) -> list[str]:
         """Return the keys of a function's entries."""
-        found: Any = self.redis.smembers(set_of(name_of(function)))
+        found = self.redis.sscan_iter(set_of(name_of(function)), count=1000)
         return [key.decode() for key in found]
 
 
@@ -220,14 +251,8 @@ class Lesson09(Lesson07):
         return [name_of(function)]
 
 
-class Lesson10(Lesson09):
-    """Statements as arguments; and a commit invalidates what reads the tables that it wrote to."""
-
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        with place.app.app_context():
-            self.dialect = place.db.engine.dialect
-        self.stop = watch_writes(place.db, self.invalidate)
+class StatementKeys(Lesson09):
+    """Statements as arguments."""
 
     def key(self, function: Function, *args: Any, **kwargs: Any) -> str:
         """Return the key of a call, in which a statement is its own key."""
@@ -235,11 +260,21 @@ class Lesson10(Lesson09):
         return super().key(function, *map(self.plain, args), **named)
 
     def plain(self, value: Any) -> Any:
-        """Return a statement's key; any other argument as it is."""
-        return statement_key(value, self.dialect) if isinstance(value, SelectBase) else value
+        """Return the key of a statement; any other argument as it is."""
+        if isinstance(value, sa.SelectBase):
+            return statement_key(value, self.place.db.engine.dialect)
+        return value
+
+
+class Lesson10(StatementKeys):
+    """A commit invalidates what reads the tables that were written to."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.stop = watch_writes(place.db, self.invalidate)
 
     def tags(self, function: Function, key: str) -> list[str]:
-        """Return the tags whose tokens an entry carries."""
+        """Return the tags whose tokens an entry carries, such as the tables that it is made of."""
         return [*super().tags(function, key), *self.place.tables, EVERYTHING]
 
     def close(self) -> None:
