@@ -12,14 +12,16 @@ from labkit.audit.adapter import Adapter
 from labkit.audit.adapters import with_version
 from labkit.audit.site import Place
 
+OWN_TTL = 0.9  # of the time to live in Redis
+
 
 class Dogpile(Adapter):
     """A region on Redis, with `cache_on_arguments`.
 
     The region is the example of the documentation: a lock in Redis, for several processes, which is
-    not the thread's, and a time to live in Redis that is larger than the region's own. The lock has
-    no timeout there. Keys have a prefix, as its recipe advises for a Redis that others use too, and
-    they take keywords, for which it has a generator of its own.
+    not the thread's, and a time to live in Redis, which is to be larger than the region's own. The
+    lock has no timeout there. Keys have a prefix, as its recipe advises for a Redis that others use
+    too, and they take keywords, for which it has a generator of its own.
     (https://dogpilecache.sqlalchemy.org/en/latest/api.html#redis-backends, and /recipes.html)
 
     A region's times to live are its own, and its `invalidate` reaches all that is in it: each
@@ -41,10 +43,10 @@ class Dogpile(Adapter):
             function_key_generator=kwarg_function_key_generator,
         ).configure(
             self._backend,
-            expiration_time=ttl,
+            expiration_time=OWN_TTL * ttl,
             arguments={
                 "url": self.place.url,
-                "redis_expiration_time": 2 * ttl,
+                "redis_expiration_time": ttl,
                 "distributed_lock": True,
                 "thread_local_lock": False,
             },

@@ -93,7 +93,9 @@ def cluster(trial: Trial) -> str:
     trial.cache.close()
     with ExitStack() as stack:
         with guard.trusted():  # the audit itself waits for the nodes
-            spare = stack.enter_context(spare_cluster(RedisServer(trial.site.server.kind, "", "")))
+            spare: Any = stack.enter_context(
+                spare_cluster(RedisServer(trial.site.server.kind, "", ""))
+            )
         ports = [node.port for node in spare.get_nodes()]
         guard.allow(*ports)
         password = spare.get_connection_kwargs()["password"]
