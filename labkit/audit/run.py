@@ -122,7 +122,7 @@ def _try_once(target: Target) -> dict[str, Any]:
                 cached = cache.wrap(region_of, 60)
                 cached(1)
                 cache.close()
-            return {"name": cache.name or target.name}
+            return {"name": one_line(str(cache.name or target.name))}
     except NotAuditable as error:
         return {"error": str(error)}
     except LabError as error:

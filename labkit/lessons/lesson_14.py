@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -95,20 +94,20 @@ def _examine_mended(answer: Any) -> None:
 
 
 def steady(client, ttl):  # type: ignore[no-untyped-def]  # shown as it stands
+    def ask(command, *args, **options):  # type: ignore[no-untyped-def]
+        try:
+            return command(*args, **options)
+        except redis.RedisError:
+            return None
+
     def decorate(function):  # type: ignore[no-untyped-def]
         @functools.wraps(function)
         def wrapper(*args):  # type: ignore[no-untyped-def]
             key = f"{function.__name__}:{json.dumps(args)}"
-            try:
-                stored = client.get(key)
-            except redis.RedisError:
-                stored = None
-            if stored is not None:
-                return json.loads(stored)
-            answer = function(*args)
-            with suppress(redis.RedisError):
-                client.set(key, json.dumps(answer), ex=ttl)
-            return answer
+            if (stored := ask(client.get, key)) is None:
+                stored = json.dumps(function(*args))
+                ask(client.set, key, stored, ex=ttl)
+            return json.loads(stored)
 
         return wrapper
 
