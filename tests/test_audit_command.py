@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from labkit.audit import command, run, site
+from labkit.audit import PROBES, audit, command, run, site
 from labkit.cli import main
+from tests.helpers import REPOSITORY
 from tests.small_probes import CACHE, use, write_module
 
+AUDITS = dict(PROBES)  # before a test puts others in their place
 DECORATOR = """
     def cached(function):
         def ask(*args):
@@ -98,6 +101,30 @@ def test_a_module_of_a_src_layout_is_found(tmp_path: Path, monkeypatch: pytest.M
     use(monkeypatch, "holds")
 
     assert main(["audit", "shop.cache:cached"]) == 0
+
+
+MY_CACHE = """
+    import functools
+
+    class MyCache:
+        def __init__(self, url): assert url.startswith("redis://")
+        def memoize(self, ttl): return functools.cache
+        def delete(self, cached, *args): cached.cache_clear()
+        def delete_all(self, cached): cached.cache_clear()
+        def close(self): pass
+"""
+
+
+def test_the_adapter_of_the_readme(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.+?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    [adapter] = [block for block in blocks if "(Adapter)" in block]
+    (tmp_path / "myapp").mkdir()
+    write_module(tmp_path / "myapp", MY_CACHE, "cache")
+    write_module(tmp_path / "myapp", adapter, "audited")
+    board = audit("myapp.audited:Mine", probes=[AUDITS["caches"], AUDITS["invalidates_all"]])
+
+    assert board.name == "MyCache 1.0"
+    assert board.passed == ["caches", "invalidates_all"]
 
 
 # Where it cannot be run.
