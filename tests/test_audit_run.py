@@ -230,18 +230,20 @@ def test_caches_of_the_process_that_audits_have_no_part_in_it() -> None:
 
 
 def test_an_error_of_the_caller_ends_the_probes() -> None:
-    children: list[Any] = []
+    others = psutil.Process().children()
+    begun: list[Any] = []
 
     def refuse(row: object) -> None:
-        children.extend(psutil.Process().children(recursive=True))
+        begun.extend(psutil.Process().children(recursive=True))
         raise LabError("enough")
 
     slow = Probe("slow", "", "02", sleep)
     with pytest.raises(LabError, match="enough"):
         audit(remembering(), probes=[ASKS_ONCE, slow], on_row=refuse)
 
-    assert len(children) > 2
-    assert wait_until(lambda: not any(map(is_alive, children)))
+    assert len(begun) > len(others) + 2
+    assert psutil.Process().children() == others  # they have been waited for, too
+    assert wait_until(lambda: not any(is_alive(each) for each in begun if each not in others))
 
 
 def test_what_a_cache_has_started_does_not_stay(tmp_path: Path) -> None:

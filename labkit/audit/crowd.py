@@ -60,17 +60,14 @@ class Crowd:
             time.sleep(PAUSE)
 
     @property
+    def has_come(self) -> bool:
+        """Whether a load is held, or was."""
+        return LOADER in self._log.read_bytes()
+
+    @property
     def is_over(self) -> bool:
         """Whether loads are not held any more."""
         return OVER in self._log.read_bytes()
-
-    def wait(self) -> None:
-        """Wait until loads are not held any more.
-
-        Raises:
-            Failed: no load has come.
-        """
-        wait_until(lambda: self.is_over)
 
     def _note(self, what: bytes) -> None:
         with self._log.open("ab", buffering=0) as log:  # atomic, across processes

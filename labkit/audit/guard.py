@@ -47,9 +47,10 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if getattr(_audit, "trusted", False):
         return
     if event == "socket.getaddrinfo":
-        address: Any = arguments[:2]
-        if address[0] in (None, *LOOPBACK):  # where it goes will be seen
-            return
+        host, port = map(_text, arguments[:2])
+        if "None" in (host, port) or port == "0":
+            return  # nothing is to be reached there
+        address: Any = (host, int(port) if port.isdigit() else port)
     elif event == "socket.connect":
         address = arguments[1]
     else:

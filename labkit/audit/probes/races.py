@@ -106,12 +106,14 @@ def _load_for_ever(trial: Trial) -> None:
 
 @probe("05", "a load that fails has nobody wait, and the next one is tried")
 def failed_loader(trial: Trial) -> str:
-    """Have several ask, and the load raise once nobody else comes."""
+    """Have others ask during a load, which raises once none of them comes to load."""
     ask = trial.cached(questions.region_of)
     crowd = Crowd(trial.site, WAITING)
     trial.site.after_load = lambda: _fail(crowd)
-    calls = [trial.begin(lambda: crowd.call(lambda: ask(1))) for _ in range(WAITING)]
-    crowd.wait()
+    calls = [trial.begin(lambda: ask(1))]
+    wait_until(lambda: crowd.has_come)
+    calls += [trial.begin(lambda: ask(1)) for _ in range(WAITING - 1)]
+    wait_until(lambda: crowd.is_over)
     ended = [call for call in calls if call.ended_within(AT_ONCE)]
     told = sum(isinstance(call.error, Broken) for call in ended)
     trial.site.after_load = lambda: None

@@ -122,9 +122,12 @@ class Stored:
 
     def __init__(self, trial: Trial) -> None:
         self._redis: Any = trial.site.client
-        keys = trial.stored()
-        self._kept = [(key, max(0, self._redis.pttl(key)), self._redis.dump(key)) for key in keys]
-        self.values = [value for key in keys for value in self._values(key)]
+        self._kept = [
+            (key, max(0, self._redis.pttl(key)), dump)
+            for key in trial.stored()
+            if (dump := self._redis.dump(key))  # else it has expired by now
+        ]
+        self.values = [value for key, _, _ in self._kept for value in self._values(key)]
 
     def _values(self, key: bytes) -> Iterator[tuple[bytes, Callable[[bytes], object]]]:
         """Give each value that stands under a key, and what writes another in its place."""
