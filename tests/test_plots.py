@@ -553,7 +553,7 @@ UNEVEN: list[tuple[Callable[[], None], str]] = [
     ),
     (
         lambda: plots.scoreboard(PITFALLS[:1], {"a": ["fail"], "b": ["does not apply"]}),
-        "b fell into none, 1 other fell into 1 of 1 pitfall",
+        "b fell into none of 1 pitfall, 1 other into 1",
     ),
     (
         lambda: plots.scoreboard(PITFALLS[:2], {"a": ["fail", "pass"], "b": ["fail", "fail"]}),

@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -21,13 +22,14 @@ from sqlalchemy import NullPool, event, insert, select
 from labkit.errors import LabError
 from labkit.servers import Keeper, choose_redis
 from labkit.servers.cluster import PORT_ATTEMPTS, PortTaken, run_on_port
-from labkit.servers.redis import find_program, free_port
+from labkit.servers.redis import find_program
 from labkit.shop.app import prepare_engine
 from labkit.shop.models import User, db
 
 USERS = 100
 OLD, NEW = "old", "new"  # regions
 READY_TIMEOUT = 10.0  # seconds
+PORTS = range(20_000, 32_000)  # systems give outgoing connections others: Linux, from 32,768 on
 
 
 class Place:
@@ -87,7 +89,7 @@ class Server:
         self._starts = 0
         self.port, self.pid = 0, 0
         for _ in range(PORT_ATTEMPTS):
-            self.port = free_port()
+            self.port = steady_port()
             with contextlib.suppress(PortTaken):
                 self.start()
                 return
@@ -145,6 +147,19 @@ class Server:
     def thaw(self) -> None:
         """Let it go on."""
         os.kill(self.pid, signal.SIGCONT)
+
+
+def steady_port() -> int:
+    """Return a free loopback port that stays so while its server is away.
+
+    Among those that outgoing connections are given, one could get it meanwhile: even a client that
+    tries to reach the server would now and then, and be connected to itself.
+    """
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Site:

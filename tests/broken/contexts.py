@@ -38,7 +38,7 @@ class KeepsWhatIsPending(QueryCacheAdapter):
         super().__init__(place)
         cache: Any = self.cache
         knows, own = cache._why_not_kept, "its own writes are not committed"
-        reads.has_pending_writes = lambda session: False
+        reads.has_pending_writes = reads.reads_an_old_snapshot = lambda session: False
         cache._why_not_kept = lambda *args: knows(*args).removeprefix(own)
 
 

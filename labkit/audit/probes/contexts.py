@@ -16,8 +16,8 @@ from labkit.audit.site import NEW, OLD
 from labkit.shop.models import User
 
 CHILDREN = 4
-ENTRIES = 50  # that each process asks for, twice
-TOGETHER_SECONDS = 7.0  # that all of them get: two cores need one
+ENTRIES = 20  # that each process asks for, twice
+TOGETHER_SECONDS = 12.0  # that all of them get: two cores need half of one
 POLL = 0.01  # seconds between two looks whether a child has ended
 
 

@@ -28,7 +28,7 @@ TYPES: list[Any] = [
 ]
 DELIMITERS = [":", ",", " ", "|", ";", "/", "-", "_", "=", "&", "\0", "\n", "', '", '", "', "','"]
 FORGED: list[Call] = [  # each is the text of another
-    *[(("named=1",), {}), (("named", "1"), {}), ((), {"named": "1"})],
+    *[(("first=1",), {}), (("first", "1"), {}), ((), {"first": "1"})],
     *[((1, 2), {}), (((1, 2),), {}), (("(1, 2)",), {}), (("1, 2",), {})],
     *[(([1, 2],), {}), (("[1, 2]",), {})],
 ]
@@ -58,7 +58,7 @@ def argument_types(trial: Trial) -> str:
 def delimiters(trial: Trial) -> str:
     """Ask about arguments that are alike once they are joined, whatever joins them."""
     split: list[Call] = [(each, {}) for mark in DELIMITERS for each in _split(mark)]
-    return _told_apart(trial, questions.order_of, [*split, *FORGED])
+    return _told_apart(trial, questions.describe, [*split, *FORGED])
 
 
 def _split(mark: str) -> list[tuple[str, ...]]:
@@ -70,19 +70,19 @@ def _told_apart(trial: Trial, function: Callable[..., Any], calls: Sequence[Call
     """Make all calls, and return the evidence if each has an answer of its own.
 
     Raises:
-        Failed: some have another's.
+        Failed: some have another's, or none.
     """
     ask = trial.cached(function)
     confused = []
     for args, kwargs in calls:
+        call = ", ".join([repr(each) for each in (*args, *kwargs.items())])
         try:
-            answer = ask(*args, **kwargs)
-        except TypeError:
-            if not any(isinstance(each, list) for each in args):
-                raise
-            continue  # it takes no arguments that change: so it confuses none
-        if answer != function(*args, **kwargs):
-            confused.append(", ".join([repr(each) for each in (*args, *kwargs.items())]))
+            if ask(*args, **kwargs) != function(*args, **kwargs):
+                confused.append(call)
+        except Exception as error:
+            if isinstance(error, TypeError) and any(isinstance(each, list) for each in args):
+                continue  # it takes no arguments that can change, so it confuses none
+            confused.append(f"{call} ({type(error).__name__})")
     return expect(not confused, _counted(len(calls), confused))
 
 

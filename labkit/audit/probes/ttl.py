@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -11,7 +12,7 @@ from labkit.audit import questions
 from labkit.audit.probe import TTL, Trial, expect, probe
 
 FEW, MANY = 10, 50
-SIZES = {b"hash": "HLEN", b"list": "LLEN", b"set": "SCARD", b"zset": "ZCARD", b"stream": "XLEN"}
+SIZES = {b"list": "LLEN", b"set": "SCARD", b"zset": "ZCARD", b"stream": "XLEN"}
 SPREAD = 0.01  # of the TTL: entries that expire within so little of it do so together
 
 
@@ -48,11 +49,7 @@ def _elements(client: Any, key: bytes) -> int:
     """Count what stands in a key and has no TTL of its own, as fields of a hash may."""
     kind = client.type(key)
     if kind == b"hash":
-        with suppress(redis.ResponseError):  # before Redis 7.4 they cannot
-            fields = client.hkeys(key)
-            return int(
-                client.execute_command("HTTL", key, "FIELDS", len(fields), *fields).count(-1)
-            )
+        return list(_fields(client, key).values()).count(-1)
     return int(client.execute_command(SIZES[kind], key)) if kind in SIZES else 0
 
 
@@ -61,13 +58,13 @@ def jitter(trial: Trial) -> str:
     """Store fifty entries, and look when they will end."""
     ask = trial.cached(questions.region_of)
     ask(MANY + 1)
-    known = set(trial.stored())
+    known = _ends(trial)
     ends = []
     for user in range(1, MANY + 1):
         ask(user)
-        now = set(trial.stored())
-        ends.append(max((_end(trial, key) for key in now - known), default=0))
-        known |= now
+        now = _ends(trial)
+        ends.append(max((now[each] for each in now if each not in known), default=0))
+        known = now
     expect(all(ends), f"{MANY - ends.count(0)} of {MANY} entries have a TTL of their own")
     together = max(ends) - min(ends) <= SPREAD * TTL
     return expect(
@@ -76,8 +73,26 @@ def jitter(trial: Trial) -> str:
     )
 
 
-def _end(trial: Trial, key: bytes) -> float:
-    """Return when a key ends, in seconds of the server's clock; 0 if it has no TTL of an entry."""
-    seconds, microseconds = trial.site.client.time()
-    left: Any = trial.site.client.pttl(key)
-    return seconds + microseconds / 1e6 + left / 1000 if 0 < left <= 1000 * TTL else 0
+def _ends(trial: Trial) -> dict[tuple[bytes, bytes], float]:
+    """Return when each key and each field of a hash ends, in seconds; 0 for no TTL of an entry."""
+    keys = trial.stored()
+    pipe = trial.site.client.pipeline()
+    for key in keys:
+        pipe.pttl(key)
+        pipe.type(key)
+    found = pipe.execute()
+    left = {(key, b""): found[2 * i] for i, key in enumerate(keys)}
+    for i, key in enumerate(keys):
+        if found[2 * i + 1] == b"hash":
+            left |= _fields(trial.site.client, key)
+    now = time.monotonic()
+    return {each: now + ms / 1000 if 0 < ms <= 1000 * TTL else 0 for each, ms in left.items()}
+
+
+def _fields(client: Any, key: bytes) -> dict[tuple[bytes, bytes], int]:
+    """Return how many milliseconds each field of a hash has; -1 for one without a TTL."""
+    fields = client.hkeys(key)
+    left = [-1] * len(fields)
+    with suppress(redis.ResponseError):  # before Redis 7.4 and Valkey 9 none has
+        left = client.execute_command("HPTTL", key, "FIELDS", len(fields), *fields)
+    return {(key, field): ms for field, ms in zip(fields, left, strict=True)}

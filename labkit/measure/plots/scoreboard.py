@@ -70,10 +70,11 @@ def _title(rows: int, outcomes: Mapping[str, Sequence[str]]) -> str:
     fails = {name: list(each).count("fail") for name, each in outcomes.items()}
     spared = [name for name, count in fails.items() if not count]
     counts = sorted(filter(None, fails.values()))
+    pitfalls = counted(rows, "pitfall")
     if not counts:
-        return f"{listed(spared)} fell into none of {counted(rows, 'pitfall')}"
+        return f"{listed(spared)} fell into none of {pitfalls}"
     between = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
-    fell = f"fell into {between} of {counted(rows, 'pitfall')}"
     if not spared:
-        return f"{counted(len(counts), 'cache')} {fell}"
-    return f"{listed(spared)} fell into none, {counted(len(counts), 'other')} {fell}"
+        return f"{counted(len(counts), 'cache')} fell into {between} of {pitfalls}"
+    others = f"{counted(len(counts), 'other')} into {between}"
+    return f"{listed(spared)} fell into none of {pitfalls}, {others}"
