@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -275,34 +276,23 @@ def test_who_sits_at_a_terminal_sees_how_far_it_is(
     assert seen == ["", *(f"{ended} of 3 probes" for ended in range(4)), ""]
 
 
-# In a process of its own, as CI runs it.
+def test_a_terminal_that_has_no_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
 
-ONE_PROBE = """
-import sys
-{}
-from labkit.cli import main
-from labkit.audit import PROBES
-only = PROBES["caches"]
-PROBES.clear()
-PROBES["caches"] = only
-sys.exit(main(["audit", "mine:cached"]))
-"""
+    assert main(["audit", "mine:cached"]) == 1
+    assert b"\n? 02  all is well         1 SQL\n" in written.getvalue()
 
 
-def test_a_reader_that_has_read_enough_and_a_terminal_that_has_no_mark() -> None:
+def test_a_reader_that_has_read_enough(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     read, write = os.pipe()
     os.close(read)
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    for stdout in (write, subprocess.PIPE):
-        done = subprocess.run(
-            [sys.executable, "-c", ONE_PROBE.format("")],
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            env=environment,
-        )
-        assert (done.returncode, done.stderr) == (0, b"")
-    assert b"? 02  a second call runs no SQL  1 SQL for 1 expected" in done.stdout
-    os.close(write)
+    with os.fdopen(write, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert main(["audit", "mine:cached"]) == 1
+    assert capfd.readouterr().err == ""
 
 
 def test_a_package_that_is_missing() -> None:
