@@ -1,8 +1,9 @@
 """Connections of the process that is audited go to the audit's own servers, or nowhere.
 
 A cache that opens a Redis of its own, perhaps the one of production, is told so before a byte is
-sent. Python says of each connection where it goes, whichever library opens it.
-(https://docs.python.org/3/library/audit_events.html: socket.connect)
+sent. Python says of each connection where it goes, and of each name before it is looked up,
+whichever library asks.
+(https://docs.python.org/3/library/audit_events.html: socket.connect, socket.getaddrinfo)
 """
 
 from __future__ import annotations
@@ -59,6 +60,10 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         return
     if not isinstance(address, tuple | str | bytes):
         return  # of a kind that no server of a cache listens at, such as netlink's
-    where = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address)
+    where = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else _text(address)
     foreign.append(where)
     raise Elsewhere(f"{where} is not the audit's Redis")
+
+
+def _text(given: Any) -> str:
+    return given.decode(errors="replace") if isinstance(given, bytes) else str(given)

@@ -104,9 +104,9 @@ def steady(client, ttl):  # type: ignore[no-untyped-def]  # shown as it stands
         @functools.wraps(function)
         def wrapper(*args):  # type: ignore[no-untyped-def]
             key = f"{function.__name__}:{json.dumps(args)}"
-            if (stored := ask(client.get, key)) is None:
+            if (stored := ask(client.get, key)) is None:  # type: ignore[no-untyped-call]
                 stored = json.dumps(function(*args))
-                ask(client.set, key, stored, ex=ttl)
+                ask(client.set, key, stored, ex=ttl)  # type: ignore[no-untyped-call]
             return json.loads(stored)
 
         return wrapper
