@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from flask.testing import FlaskClient
 
 from labkit.audit.run import CAN_FORK
 from labkit.servers import Keeper, start_redis
+from tests.test_lesson_14 import mended
 
 DATA = Path(__file__).parents[1] / "data"
 MODULES = ("sample_shop", "sample_shop.cache", "sample_shop.models", "sample_shop.app")
@@ -42,6 +44,23 @@ def shop(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     finally:
         for name in MODULES:  # its Redis ends with this test
             del sys.modules[name]
+
+
+@pytest.fixture
+def mended_shop(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlaskClient]:
+    """Give the same application, with lesson 14's cache in place of its own."""
+    monkeypatch.setenv("REDIS_URL", url)
+    monkeypatch.syspath_prepend(str(DATA))
+    names, cache = mended(), types.ModuleType("sample_shop.cache")
+    vars(cache).update(cached=names["mended"], invalidate=names["invalidate"])
+    monkeypatch.setitem(sys.modules, "sample_shop.cache", cache)
+    app = importlib.import_module("sample_shop.app").create_app(f"sqlite:///{tmp_path}/books.db")
+    try:
+        yield app.test_client()
+    finally:
+        names["cache"]().close()
+        for name in MODULES:
+            sys.modules.pop(name, None)
 
 
 def titles(shop: FlaskClient) -> list[Any]:
@@ -79,3 +98,20 @@ def test_its_flaw_can_be_seen_in_a_browser(shop: FlaskClient) -> None:
     miss, hit = (books[0]["published"] for books in listed)
 
     assert (miss, hit) == ("Wed, 26 May 1897 00:00:00 GMT", "1897-05-26")
+
+
+def test_the_mended_cache_serves_the_same_shop(mended_shop: FlaskClient) -> None:
+    first, again = (mended_shop.get(GENRE).json for _ in range(2))
+
+    assert first == again
+    mended_shop.post("/books/2/price", json={"price_cents": 1300})
+    assert titles(mended_shop) == [("Emma", "12.5"), ("Dracula", "13")]
+
+
+def test_the_mended_cache_is_used(mended_shop: FlaskClient, url: str) -> None:
+    mended_shop.get(GENRE)
+    [key] = redis.Redis.from_url(url).keys("bookshop:v1:*")
+    redis.Redis.from_url(url).delete(key)
+
+    assert titles(mended_shop) == [("Dracula", "9.9"), ("Emma", "12.5")]
+    assert redis.Redis.from_url(url).exists(key)
