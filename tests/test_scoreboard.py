@@ -9,7 +9,6 @@ import pytest
 import labkit
 from labkit.audit import ONE_A_LESSON, PROBES, NotAuditable, Scoreboard, run
 from labkit.audit.probe import FAIL, NOT_APPLICABLE, PASS, Row
-from labkit.audit.questions import region_of
 from labkit.errors import LabError
 from tests.small_probes import use
 
@@ -105,7 +104,3 @@ def test_a_system_that_cannot_audit_claims_nothing(
 @pytest.mark.skipif(not set(ONE_A_LESSON) <= set(PROBES), reason="probes are being written")
 def test_each_lesson_has_its_row() -> None:
     assert [PROBES[name].lesson for name in ONE_A_LESSON] == [f"{n:02}" for n in range(2, 11)]
-
-
-def test_a_function_of_the_audit_is_what_it_caches() -> None:
-    assert region_of.__module__ == "labkit.audit.questions"

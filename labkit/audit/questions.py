@@ -78,6 +78,11 @@ def describe(first: Any, second: Any = None) -> str:
     return f"{first!r} and {second!r}"
 
 
+def both(first: Any, second: Any) -> str:
+    """Return a text that no other arguments give, without a SELECT."""
+    return f"{first!r} and {second!r}"
+
+
 def order_of(*parts: Any, **named: Any) -> str:
     """Return a text that no other arguments give: the function takes any."""
     current().region(1)

@@ -94,14 +94,17 @@ class LeaseOfAnHour(QueryCacheAdapter):
 
 @fails("failed_loader")
 class KeepsTheLease(QueryCacheAdapter):
-    """Whoever fails to load does not give the lease back."""
+    """Whoever fails to load does not give the lease back, but begins it anew."""
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         release = self.cache._release
 
-        def release_unless_failed(*args: Any) -> None:
+        def release_unless_failed(key: str, found: tokens.Lookup) -> None:
             if sys.exc_info()[0] is None:
-                release(*args)
+                release(key, found)
+            else:
+                lease = tokens.lease_key(key), query_cache.LEASE_MS
+                self.cache._quietly(lambda client: client.pexpire(*lease))
 
-        self.cache._release = release_unless_failed  # type: ignore[method-assign, assignment]
+        self.cache._release = release_unless_failed  # type: ignore[method-assign]

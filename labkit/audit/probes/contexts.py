@@ -16,7 +16,7 @@ from labkit.audit.site import NEW, OLD
 from labkit.shop.models import User
 
 CHILDREN = 4
-ENTRIES = 20  # that each process asks for, twice
+ENTRIES = 50  # that each process asks for, twice
 TOGETHER_SECONDS = 12.0  # that all of them get: two cores need half of one
 POLL = 0.01  # seconds between two looks whether a child has ended
 
@@ -78,7 +78,7 @@ def _flush(trial: Trial, *users: int) -> None:
 @probe("13", "a cache that is open may be used in forked processes")
 def after_fork(trial: Trial) -> str:
     """Use it in four children and their parent at once, each for entries of its own."""
-    ask = trial.cached(questions.describe)
+    ask = trial.cached(questions.both)
     ask("the parent, before", 0)  # it is connected now
     reader, writer = os.pipe()
 
