@@ -25,7 +25,9 @@ ONE_A_LESSON = (
 )
 
 
-def scoreboard(adapter: Any, rows: Sequence[str] | None = None) -> Scoreboard:
+def scoreboard(
+    adapter: Any, rows: Sequence[str] | None = None, invalidate: Any = None
+) -> Scoreboard:
     """Audit a cache, and return what a notebook shows as a table.
 
     Where the audit cannot run, as on Windows, the scoreboard says so and has no rows:
@@ -35,6 +37,7 @@ def scoreboard(adapter: Any, rows: Sequence[str] | None = None) -> Scoreboard:
         adapter: a subclass of `labkit.audit.Adapter` or a decorator; or the text
             `package.module:name` of one.
         rows: names of probes, such as `labkit.audit.ONE_A_LESSON`; all of them by default.
+        invalidate: what invalidates, if it is a decorator: see `labkit.audit.Decorator`.
 
     Raises:
         NotAuditable: the cache could not be audited, with the reason in a line.
@@ -45,7 +48,8 @@ def scoreboard(adapter: Any, rows: Sequence[str] | None = None) -> Scoreboard:
             f"there is no probe {unknown[0]!r}.\nlabkit.audit.PROBES holds them, by their names."
         )
     try:
-        return audit(adapter, probes=None if rows is None else [PROBES[name] for name in rows])
+        probes = None if rows is None else [PROBES[name] for name in rows]
+        return audit(adapter, invalidate, probes)
     except NotAuditable:
         raise
     except LabError as error:
