@@ -29,6 +29,7 @@ FAILS = {
     "none_and_empty", "types_survive", "corrupt_value", "function_names", "argument_types",
     "delimiters", "keyword_order_and_defaults", "positional_and_keyword",
     "write_during_load", "invalidation_during_load", "stampede_threads", "stampede_processes",
+    "nothing_else",
     "hash_seed", "jitter", "uncommitted_rows", "invalidation_before_commit", "no_scan",
     "statements", "redis_down", "redis_frozen", "missed_invalidation", "full_redis",
 }  # fmt: skip

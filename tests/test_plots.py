@@ -54,7 +54,7 @@ PITFALLS = [
 ]
 CACHES = (
     "the article's", "lru_cache 3.11", "cachelib 0.17.0", "Flask-Caching 2.5.1",
-    "dogpile.cache 1.5.0", "cashews 7.6.0", "QueryCache 0.1.0",
+    "dogpile.cache 1.5.0", "cashews 7.6.0", "labkit 0.1.0",
 )  # fmt: skip
 BOARDS: dict[str, list[str]] = {
     name: [("fail", "pass", "does not apply")[row * column % 3] for row in range(len(PITFALLS))]

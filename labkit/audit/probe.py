@@ -262,5 +262,6 @@ def one_line(text: str, longest: int = 90) -> str:
     text = "".join(each if each.isprintable() else "�" for each in " ".join(text.split()))
     text = re.sub(r"0x[0-9a-f]+", "0x…", text)
     text = re.sub(r"(127\.0\.0\.1|localhost):\d+", r"\1:…", text)
+    text = re.sub(r"Error -?\d+ ", "Error … ", text)  # a system's own number for it
     text = re.sub(r"/\S*labkit-\S*", "…", text)
     return text if len(text) <= longest else text[: longest - 1] + "…"

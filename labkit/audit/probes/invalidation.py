@@ -50,14 +50,15 @@ def invalidates_all(trial: Trial) -> str:
 
 @probe("08", "an invalidation leaves other entries and other keys alone")
 def nothing_else(trial: Trial) -> str:
-    """Invalidate one entry and then all, beside those of another function and keys of others."""
+    """Invalidate one entry and then all, beside those of two functions and keys of others."""
     client = trial.site.client
     client.set("region_of:weekly", "a job's")
     client.rpush("region_of:queue", "a queue's")
     client.hset("users:1", "basket", "a basket's")
-    ask, ask_another = trial.cached(questions.region_of), trial.cached(questions.rows_of)
-    _ask_all(ask, [1, *OTHERS])
-    _ask_all(ask_another, [1, *OTHERS])
+    ask = trial.cached(questions.region_of)
+    beside = [trial.cached(each) for each in (questions.rows_of, questions.region_of_buyer)]
+    for cached in (ask, *beside):
+        _ask_all(cached, [1, *OTHERS])
     others = left = 0
 
     def count_left(cached: Callable[[int], Any], users: Iterable[int]) -> None:
@@ -66,14 +67,18 @@ def nothing_else(trial: Trial) -> str:
             others += 1
             left += trial.selects(partial(cached, user)) == 0
 
+    def count_left_beside() -> None:
+        for cached in beside:
+            count_left(cached, [1, *OTHERS])
+
     def one() -> None:
         trial.cache.invalidate_one(ask, 1)
         count_left(ask, OTHERS)
-        count_left(ask_another, [1, *OTHERS])
+        count_left_beside()
 
     def everything() -> None:
         trial.cache.invalidate_all(ask)
-        count_left(ask_another, [1, *OTHERS])
+        count_left_beside()
 
     _whichever_it_can(one, everything)
     foreign: Any = client.exists("region_of:weekly", "region_of:queue", "users:1")
