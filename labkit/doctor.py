@@ -18,6 +18,7 @@ from labkit.servers import Keeper, choose_redis, start_redis
 from labkit.shop.database import probe_database
 from labkit.shop.stored import data_folder
 
+EXTRAS = ("lab", "audit")  # of the course: the first takes in the second
 OLDEST_PYTHON = (3, 11)
 DISK_NEEDED = 300  # MB: the kept database, and working copies of a few lessons at once
 PROGRAMS = {
@@ -74,8 +75,10 @@ def _python() -> Finding:
 def _packages() -> Iterator[Finding]:
     for line in importlib.metadata.requires("labkit") or []:
         requirement = Requirement(line)
+        if requirement.name == "labkit":  # an extra that takes in another
+            continue
         marker = requirement.marker
-        is_needed = marker is None or marker.evaluate({"extra": "lab"})
+        is_needed = marker is None or any(marker.evaluate({"extra": each}) for each in EXTRAS)
         is_extra = not is_needed and marker is not None and marker.evaluate({"extra": "postgres"})
         if not (is_needed or is_extra):
             continue

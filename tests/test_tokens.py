@@ -373,7 +373,8 @@ def test_the_notebooks_cache_and_labkits_are_one(client, notebook):
     assert (answer, tokens.lookup(client, "a", *tags).value) == (None, None)
     assert not tokens.fill(client, "a", b"late", 60, found, *tags)
     assert notebook["fill"]("a", b"2", 60, current, *tags) == 1
-    assert tokens.lookup(client, "a", *tags) == tokens.Lookup(b"2", tuple(current))
+    found = tokens.lookup(client, "a", *tags)
+    assert (found.value, found.tokens) == (b"2", tuple(current))
 
     tokens.invalidate(client, "users")
     assert notebook["fill"]("a", b"late", 60, current, *tags) == 0
