@@ -18,6 +18,7 @@ from flask import current_app
 from labkit.audit import PROBES, every_probe, scoreboard
 from labkit.cache import QueryCache, after_root_commit
 from labkit.cache.reads import has_pending_writes
+from labkit.lessons.exercises import Outcome, judge
 from tests.helpers import REPOSITORY, defined_in_notebook, environment
 
 DATA = REPOSITORY / "data"
@@ -98,3 +99,13 @@ def test_the_readme_has_the_two_lines() -> None:
     assert lines in (REPOSITORY / "notebooks" / "14_capstone.ipynb").read_text().replace(
         '\\n",\n    "', "\n"
     )
+
+
+def test_what_a_decorated_function_raises_in_14_2_is_told() -> None:
+    def swapped(ttl: Any, client: Any) -> Any:
+        return lambda function: lambda: client.get("a key") or function()
+
+    outcome, message = judge("14.2", swapped)
+
+    assert outcome is Outcome.RAISED
+    assert "'int' object has no attribute 'get', when the function that it decorates" in message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import redis
 
 from labkit.audit import PROBES, Row, audit
 from labkit.audit.run import CAN_FORK
-from labkit.lessons.exercises import Exercise, Wrong, call, letters
+from labkit.lessons.exercises import Exercise, Raised, Wrong, call, letters
 from labkit.lessons.lesson_02 import scratch_redis
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -56,41 +57,124 @@ def _examine_rows(answer: Any) -> None:
     seen = ""
     if CAN_FORK:
         [row] = _rows(remembered, ROWS[letter])
-        seen = f" The audit has seen: {row.evidence}."
-    raise Wrong(f"you say that it {says} {letter}, {ROWS[letter]}. It does not.{seen}")
+        seen = f" The audit has seen: {row.evidence.removesuffix('.')}."
+    title = PROBES[ROWS[letter]].title
+    raise Wrong(f'you say that it {says} {letter}, "{title}". It does not.{seen}')
 
 
 def _rows(decorator: Any, *names: str) -> list[Row]:
     return audit(decorator, probes=[PROBES[name] for name in names]).rows
 
 
+class GoesDown:
+    """A client whose Redis is down from a moment on.
+
+    Attributes:
+        down: whether it is.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self.down = False
+
+    def __getattr__(self, name: str) -> Any:
+        command = getattr(self._client, name)
+
+        def ask(*args: Any, **options: Any) -> Any:
+            if self.down:
+                raise redis.ConnectionError("Connection refused.")
+            return command(*args, **options)
+
+        return ask if callable(command) else command
+
+
 def _examine_mended(answer: Any) -> None:
-    shown = "(client, 60)"
     with scratch_redis() as client:
-        decorate = call(answer, client, 60, shown=shown)
-        loads = 0
-
-        def broken() -> None:
-            nonlocal loads
-            loads += 1
-            raise ZeroDivisionError
-
-        cached = call(decorate, broken, shown="(function)")
-        if not callable(cached):
-            raise Wrong(f"what {shown} returns is no decorator: it gave {cached!r}.")
-        try:
-            cached()
-        except ZeroDivisionError:
-            pass
-        else:
-            raise Wrong("the function raised, and its caller was not told.")
-        if loads != 1:
-            raise Wrong(f"the function raised, and was called {loads} times: it is not Redis.")
+        _examine_errors(_decorator_of(answer, client))
     if not CAN_FORK:
         raise Wrong("this check kills a Redis, which it cannot do on this system.")
     for row in _rows(lambda client, ttl: answer(client, ttl), "caches", "redis_down"):
         if row.outcome != "pass":
-            raise Wrong(f"the row {row.probe} says: {row.evidence}.")
+            raise Wrong(f"the row {row.title!r} says: {row.evidence.removesuffix('.')}.")
+    with scratch_redis() as client:
+        _examine_entries(_decorator_of(answer, client), client)
+        client.flushdb()
+        falling = GoesDown(client)
+        _examine_moment(_decorator_of(answer, falling), falling)
+
+
+def _decorator_of(answer: Any, client: Any) -> Any:
+    return functools.partial(_decorated, call(answer, client, 60, shown="(client, 60)"))
+
+
+def _decorated(decorate: Any, function: Callable[..., Any]) -> Any:
+    cached = call(decorate, function, shown="(function)")
+    if not callable(cached):
+        raise Wrong(f"what (client, 60) returns is no decorator: it gave {cached!r}.")
+    return cached
+
+
+def _examine_errors(decorate: Any) -> None:
+    loads = 0
+
+    def broken() -> None:
+        nonlocal loads
+        loads += 1
+        raise ZeroDivisionError
+
+    cached = decorate(broken)
+    try:
+        cached()
+    except ZeroDivisionError:
+        pass
+    except Exception as error:
+        raise Raised(
+            f"{type(error).__name__}: {error}, when the function that it decorates was called."
+        ) from error
+    else:
+        raise Wrong("the function raised, and its caller was not told.")
+    if loads != 1:
+        raise Wrong(f"the function raised, and was called {loads} times: it is not Redis.")
+
+
+def _examine_entries(decorate: Any, client: redis.Redis) -> None:
+    loads = 0
+
+    def region() -> str:
+        nonlocal loads
+        loads += 1
+        return "EU"
+
+    cached = decorate(region)
+    call(cached, shown="()")
+    entries: Any = client.keys()
+    if any(client.ttl(key) == -1 for key in entries):
+        raise Wrong("what it has stored has no TTL.")
+    client.flushdb()
+    call(cached, shown="()")
+    if loads != 2:
+        raise Wrong("Redis was emptied, and a call ran no function: its answer is kept elsewhere.")
+
+
+def _examine_moment(decorate: Any, client: GoesDown) -> None:
+    loads = 0
+
+    def region() -> str:
+        nonlocal loads
+        loads += 1
+        client.down = True
+        return "EU"
+
+    cached = decorate(region)
+    when = "Redis went down while the function ran, and"
+    try:
+        got = cached()
+    except redis.RedisError as error:
+        raise Wrong(f"{when} its caller got a {type(error).__name__}.") from error
+    if got != "EU":
+        raise Wrong(f"{when} its caller got {got!r}, which is not what it had returned.")
+    if loads != 1:
+        raise Wrong(f"{when} it was called {loads} times.")
 
 
 def steady(client, ttl):  # type: ignore[no-untyped-def]  # shown as it stands
@@ -116,8 +200,11 @@ def steady(client, ttl):  # type: ignore[no-untyped-def]  # shown as it stands
 
 # Caches for 14.3, in memory: what they do to an answer when they store it, and what that is.
 
-LOSSES: list[tuple[str, Callable[[Any], Any]]] = [
+KEEPS: list[tuple[str, Callable[[Any], Any]]] = [
     ("gives all back as it was", lambda answer: answer),
+    ("gives back an equal copy", copy.deepcopy),
+]
+LOSSES: list[tuple[str, Callable[[Any], Any]]] = [
     ("makes texts of dates", lambda answer: str(answer) if isinstance(answer, date) else answer),
     ("makes lists of tuples", lambda answer: list(answer) if type(answer) is tuple else answer),
     (
@@ -131,6 +218,19 @@ LOSSES: list[tuple[str, Callable[[Any], Any]]] = [
         lambda answer: float(answer) if isinstance(answer, Decimal) else answer,
     ),
 ]
+
+
+def within(change: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what changes an answer, and what is in its lists, tuples and dictionaries, too."""
+
+    def changed(answer: Any) -> Any:
+        if type(answer) is dict:
+            answer = {key: changed(value) for key, value in answer.items()}
+        elif type(answer) in (list, tuple):
+            answer = type(answer)(map(changed, answer))
+        return change(answer)
+
+    return changed
 
 
 def storing(change: Callable[[Any], Any], on_miss: bool = False) -> Decorator:
@@ -155,12 +255,17 @@ def storing(change: Callable[[Any], Any], on_miss: bool = False) -> Decorator:
 
 def _examine_probe(answer: Any) -> None:
     for on_miss in (False, True):
+        for what, change in KEEPS:
+            _examine_verdict(answer, storing(change, on_miss), what, True)
+        where = ", also to who misses" if on_miss else ""
         for what, change in LOSSES:
-            holds = what == LOSSES[0][0]
-            where = ", also to who misses" if on_miss and not holds else ""
-            verdict = call(answer, storing(change, on_miss), shown=f"(a cache that {what}{where})")
-            if verdict is not holds:
-                raise Wrong(f"of a cache that {what}{where} it says {verdict!r}, not {holds}.")
+            _examine_verdict(answer, storing(within(change), on_miss), what + where, False)
+
+
+def _examine_verdict(probe: Any, cached: Decorator, what: str, holds: bool) -> None:
+    verdict = call(probe, cached, shown=f"(a cache that {what})")
+    if verdict is not holds:
+        raise Wrong(f"of a cache that {what} it says {verdict!r}, not {holds}.")
 
 
 def probe(cached):  # type: ignore[no-untyped-def]  # shown as it stands

@@ -101,6 +101,29 @@ def in_one_helper(redis_client: Any, seconds: int) -> Any:
     return decorate
 
 
+def in_two_steps(client: Any, ttl: Any, guards_set: bool = True) -> Any:
+    """Return a decorator that goes its own way when GET fails."""
+
+    def decorate(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(*args: Any) -> Any:
+            key = f"{function.__name__}:{json.dumps(args)}"
+            try:
+                stored = client.get(key)
+            except redis.RedisError:
+                return function(*args)
+            if stored is not None:
+                return json.loads(stored)
+            answer = function(*args)
+            with suppress(*[redis.RedisError] if guards_set else []):
+                client.set(key, json.dumps(answer), ex=ttl)
+            return answer
+
+        return wrapper
+
+    return decorate
+
+
 def trying(*values: Any, by_type: bool = True, hits: int = 1) -> Callable[[Any], bool]:
     """Return a probe that tries these values."""
 
@@ -122,23 +145,58 @@ def against_the_miss(cached: Any) -> bool:
     return all(miss == hit and type(miss) is type(hit) for miss, hit in pairs)
 
 
+def the_same_object(cached: Any) -> bool:
+    answer = cached(lambda number: VALUES[number])
+    return all(answer(each) is not answer and answer(each) is VALUES[each] for each in range(4))
+
+
+def in_rows(cached: Any) -> bool:
+    """Try one answer that has all types in it, as the rows of a report have them."""
+    rows = [{"day": DAY, "range": TUPLE, "names": KEYS, "price": PRICE}]
+    answer = cached(lambda _: rows)
+    answer(1)
+    return repr(answer(1)) == repr(rows)
+
+
 DAY, TUPLE, KEYS, PRICE = date(2025, 7, 1), (1, 2), {1: "EU"}, Decimal("12.50")
+VALUES = [DAY, TUPLE, KEYS, PRICE]
+DOWN = "the row 'a Redis that is down is no outage of the site' says: ConnectionError"
 
 WRONG: list[tuple[str, Any, str]] = [
-    ("14.1", set("cde") | {"f"}, "you say that it fails f, redis_down. It does not."),
-    ("14.1", "a, c, d, e", "you say that it fails a, none_and_empty. It does not."),
-    ("14.1", {"c", "e"}, "you say that it passes d, argument_types. It does not."),
-    ("14.1", "cd", "you say that it passes e, stampede_threads. It does not."),
+    (
+        "14.1",
+        set("cde") | {"f"},
+        'you say that it fails f, "a Redis that is down is no outage of the site". It does not.',
+    ),
+    (
+        "14.1",
+        "a, c, d, e",
+        'you say that it fails a, "None and what is empty are answers, and are cached". It',
+    ),
+    (
+        "14.1",
+        {"c", "e"},
+        'you say that it passes d, "arguments of different types never share an answer". It',
+    ),
+    (
+        "14.1",
+        "cd",
+        'you say that it passes e, "threads that ask at once for what is missing load it once',
+    ),
     ("14.1", "g", "the letters are a to f"),
     ("14.1", 3, "a set of letters"),
-    ("14.2", lesson_02, "the row redis_down says: ConnectionError"),
-    ("14.2", lambda c, t: guarded(c, t, {"GET"}), "the row redis_down says: ConnectionError"),
-    ("14.2", lambda c, t: guarded(c, t, {"SET"}), "the row redis_down says: ConnectionError"),
-    ("14.2", lambda c, t: lambda f: f, "the row caches says: 5 SQL for 1 expected"),
+    ("14.2", lesson_02, DOWN),
+    ("14.2", lambda c, t: guarded(c, t, {"GET"}), DOWN),
+    ("14.2", lambda c, t: guarded(c, t, {"SET"}), DOWN),
+    (
+        "14.2",
+        lambda c, t: lambda f: f,
+        "the row 'a second call runs no SQL' says: 5 SQL for 1 expected",
+    ),
     (
         "14.2",
         lambda c, t: guarded(c, t, {"GET", "SET"}, caches=False),
-        "the row caches says: 5 SQL for 1 expected",
+        "the row 'a second call runs no SQL' says: 5 SQL for 1 expected",
     ),
     (
         "14.2",
@@ -146,6 +204,14 @@ WRONG: list[tuple[str, Any, str]] = [
         "the function raised, and its caller was not told",
     ),
     ("14.2", around_all_of_it, "the function raised, and was called 2 times"),
+    ("14.2", around_what_redis_raises, "down while the function ran, and it was called 2 times"),
+    (
+        "14.2",
+        lambda c, t: in_two_steps(c, t, guards_set=False),
+        "its caller got a ConnectionError.",
+    ),
+    ("14.2", lambda c, t: functools.cache, "Redis was emptied, and a call ran no function"),
+    ("14.2", lambda c, t: in_two_steps(c, None), "what it has stored has no TTL"),
     ("14.2", lambda c, t: lambda f: f(1) if t < 0 else "a text", "is no decorator"),
     ("14.2", 7, "a function is asked for"),
     ("14.3", lambda cached: True, "of a cache that makes texts of dates it says True, not False"),
@@ -163,6 +229,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ),
     ("14.3", trying(DAY, TUPLE, KEYS, PRICE, hits=0), "makes texts of dates it says True, not Fa"),
     ("14.3", against_the_miss, "makes texts of dates, also to who misses it says True, not False"),
+    ("14.3", the_same_object, "of a cache that gives back an equal copy it says False, not True"),
+    ("14.3", trying([DAY, TUPLE, KEYS]), "of a cache that makes floats of Decimals it says True"),
     ("14.3", lambda cached: None, "Does your function end with `return`?"),
 ]
 
@@ -170,8 +238,9 @@ RIGHT: list[tuple[str, Any]] = [
     ("14.1", "c, d, e"),
     ("14.1", ["e", "d", "c"]),
     ("14.2", lambda c, t: guarded(c, t, {"GET", "SET"})),
-    ("14.2", around_what_redis_raises),
     ("14.2", in_one_helper),
+    ("14.2", in_two_steps),
     ("14.3", trying(DAY, TUPLE, KEYS, PRICE)),
+    ("14.3", in_rows),
     ("14.3", trying(None, 0.1, b"", TUPLE, KEYS, {}, PRICE, DAY, hits=2)),
 ]
