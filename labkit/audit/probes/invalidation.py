@@ -182,6 +182,7 @@ class _Evictions:
         newer = self._change(invalidate)  # a counter that was evicted begins anew here
         right &= self._is_right(newer)
         self._site.change(region=region)
+        invalidate()  # for what it keeps in the process: what is in Redis is put back
         return right
 
     def _change(self, invalidate: Callable[[], object]) -> str:
