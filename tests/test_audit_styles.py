@@ -198,6 +198,12 @@ def test_a_memory_that_is_invalidated_brings_nothing_old_back() -> None:
     assert outcome(TwoLevelsCounted, "eviction_of_any_key") == ("pass", "0 of 6 evictions do")
 
 
+def test_a_memory_that_others_cannot_invalidate() -> None:
+    """All else that a cache of two levels does may be right: in one process it is."""
+    assert outcome(TwoLevels, "other_processes") == ("fail", "0 of 1 reach this process")
+    assert outcome(Plain, "other_processes") == ("pass", "1 of 1 reach this process")
+
+
 def test_a_database_of_its_own_is_looked_at() -> None:
     assert outcome(InDatabase3, "ttl_on_what_grows") == (
         "fail",
