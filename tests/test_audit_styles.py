@@ -204,6 +204,10 @@ def test_a_memory_that_others_cannot_invalidate() -> None:
     assert outcome(Plain, "other_processes") == ("pass", "1 of 1 reach this process")
 
 
+def test_an_invalidation_that_waits_for_redis_is_not_lost() -> None:
+    assert outcome(Plain, "missed_invalidation") == ("pass", "frozen: new, down: it raises")
+
+
 def test_a_database_of_its_own_is_looked_at() -> None:
     assert outcome(InDatabase3, "ttl_on_what_grows") == (
         "fail",
