@@ -22,10 +22,12 @@ KNOWN = {
         "positional_and_keyword", "namespaced", "jitter", "uncommitted_rows", "invalidates_one",
         "no_scan", "flat_invalidation", "redis_down", "full_redis",
     },
-    "LruCache": {"fresh_process", "argument_types", "caller_changes_result"},
+    "LruCache": {"other_processes", "fresh_process", "argument_types", "caller_changes_result"},
     "CacheLib": {"none_and_empty", "no_scan", "redis_down"},
     "FlaskCaching": {"commands_a_hit", "write_during_load"},
-    "Dogpile": {"argument_types", "delimiters", "methods", "write_during_load"},
+    "Dogpile": {
+        "argument_types", "delimiters", "methods", "other_processes", "write_during_load",
+    },
     "Cashews": {"argument_types", "invalidation_during_load", "flat_invalidation"},
 }  # fmt: skip
 NO_FAULT = {"caches", "exceptions_not_cached", "types_survive"}  # of any of them

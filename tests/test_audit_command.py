@@ -295,6 +295,12 @@ def test_a_reader_that_has_read_enough(
     assert capfd.readouterr().err == ""
 
 
+def test_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+
+    assert main(["audit", "mine:cached"]) == 1
+
+
 def test_a_package_that_is_missing() -> None:
     code = (
         'sys.modules["flask"] = None\nfrom labkit.cli import main\nsys.exit(main(["audit", "a:b"]))'

@@ -24,7 +24,10 @@ from typing import Any
 from labkit.audit.site import Place
 
 CLIENT = ("client", "redis", "redis_client")
-TTL = ("ttl", "timeout", "expire", "expiration", "expiration_time", "seconds")
+TTL = (
+    *("ttl", "timeout", "expire", "expires", "expiry", "expiration", "expiration_time"),
+    *("ex", "seconds", "ttl_seconds", "max_age"),
+)
 
 
 class DoesNotApply(Exception):
@@ -42,10 +45,12 @@ class Adapter:
     Attributes:
         name: the library and its version.
         cluster: whether it can be opened on a Redis Cluster.
+        takes_ttl: whether it is told how long entries live, or knows by itself.
     """
 
     name = ""
     cluster = False
+    takes_ttl = True
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -76,7 +81,7 @@ class Decorator(Adapter):
 
     It may be `@cached`, a factory such as `@cached(ttl=60)`, or one that takes a client as well:
     what its parameters are called decides what it is given. One that opens its client by itself
-    takes the URL from the environment's REDIS_URL.
+    takes the URL from the environment's REDIS_URL. A client that it is given answers in bytes.
 
     Args:
         place: where it is opened.
@@ -91,6 +96,7 @@ class Decorator(Adapter):
         super().__init__(place)
         self.name = name_of(target)
         self.cluster = takes(target, CLIENT) is not None
+        self.takes_ttl = takes(target, TTL) is not None
         self._target, self._invalidate = target, invalidate
         self._client = place.client() if self.cluster else None
 

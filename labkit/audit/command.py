@@ -39,6 +39,8 @@ class Wishes:
 
 def run(wishes: Wishes) -> int:
     """Audit, print, and return the exit status."""
+    if sys.stdout is None:  # it was closed before, as by `>&-`: only the exit status is wanted
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # an old terminal has no ✓
     try:

@@ -110,6 +110,35 @@ class Trial:
         """Return a function with the cache before it."""
         return self.cache.wrap(function, ttl)
 
+    def from_redis(self, function: Callable[..., Any], *args: Any) -> Callable[..., Any]:
+        """Return a function with the cache before it, which asks Redis for what is stored there.
+
+        A cache that keeps answers in the process as well, and would answer from there, is opened
+        anew for each call.
+
+        Args:
+            function: without the cache.
+            args: of a call that may be made to find that out.
+
+        Raises:
+            DoesNotApply: nothing is stored in Redis, or nothing makes the cache ask for it.
+        """
+        ask = self.cached(function)
+        if self._asks_redis(ask, *args):
+            return ask
+
+        def ask_anew(*args: Any) -> Any:
+            return self.open(self.site.place).wrap(function, TTL)(*args)
+
+        if not self._asks_redis(ask_anew, *args):
+            raise DoesNotApply("it answers from the process's memory, whatever Redis holds")
+        return ask_anew
+
+    def _asks_redis(self, ask: Callable[..., Any], *args: Any) -> bool:
+        ask(*args)
+        self.stored()
+        return bool(self.commands(lambda: ask(*args)))
+
     def invalidate(self, cached: Callable[..., Any], *args: Any) -> None:
         """Invalidate one entry; or all of the function's, where the cache can do no less."""
         try:
@@ -161,9 +190,17 @@ class Trial:
             DoesNotApply: there is none, so that a row about Redis has nothing to look at.
         """
         found: Any = self.site.client.keys("*")
+        if not found and (databases := self._databases()):
+            self.site.client = self.site.server.client(databases[0])
+            found = self.site.client.keys("*")
         if not found:
             raise DoesNotApply("it writes nothing to Redis")
         return sorted(found)
+
+    def _databases(self) -> list[int]:
+        """Return the numbers of the databases that hold keys: a cache may have one of its own."""
+        about: Any = self.site.client.info("keyspace")
+        return sorted(int(name.removeprefix("db")) for name in about)
 
 
 def expect(holds: bool, evidence: str) -> str:

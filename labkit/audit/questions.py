@@ -94,7 +94,7 @@ def order_of(*parts: Any, **named: Any) -> str:
     return f"{parts!r} and {sorted(named.items())!r}"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(unsafe_hash=True)  # it has attributes set, as objects mostly have
 class Shelf:
     """Something with a method, whose answer depends on what it holds."""
 

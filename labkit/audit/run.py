@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import partial
+from inspect import isawaitable
 from typing import Any
 
 from labkit.audit import guard
@@ -120,8 +121,10 @@ def _try_once(target: Target) -> dict[str, Any]:
             with site.app.app_context():
                 cache = target.open(site.place)
                 cached = cache.wrap(region_of, 60)
-                cached(1)
+                answer = cached(1)
                 cache.close()
+            if callable(answer) or isawaitable(answer):
+                raise NotAuditable(_no_answer(target, answer))
             return {"name": one_line(str(cache.name or target.name))}
     except NotAuditable as error:
         return {"error": str(error)}
@@ -130,6 +133,16 @@ def _try_once(target: Target) -> dict[str, Any]:
     except Exception as error:
         raised = one_line(f"{type(error).__name__}: {error}")
         return {"error": f"{target.name} raises at its first call: {raised}"}
+
+
+def _no_answer(target: Target, answer: Any) -> str:
+    if isawaitable(answer):
+        answer.close()  # type: ignore[attr-defined]
+        return (
+            f"{target.name} answers by a coroutine, and the audit asks functions that are not "
+            "async: write an adapter that waits for it, as labkit.audit.adapters.cashews does."
+        )
+    return f"{target.name} answers by a function: name the decorator, not what makes one."
 
 
 def rows_of(target: Target, probes: Sequence[Probe]) -> Generator[Row, None, None]:

@@ -123,10 +123,10 @@ class Server:
         """Start it again with the data that a SAVE of its last run has written."""
         self.start(f'dir "{self.directory}"')
 
-    def client(self) -> redis.Redis:
+    def client(self, database: int = 0) -> redis.Redis:
         """Return a client for looking and tampering: it waits for a while, and tries once."""
         return redis.Redis.from_url(
-            self.url, retry=Retry(NoBackoff(), 0), socket_timeout=READY_TIMEOUT
+            f"{self.url[:-1]}{database}", retry=Retry(NoBackoff(), 0), socket_timeout=READY_TIMEOUT
         )
 
     def kill(self) -> None:

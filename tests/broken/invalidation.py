@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,19 @@ class TagsSome(QueryCacheAdapter):
         ask.question = tagged.question  # type: ignore[attr-defined]
         ask.__wrapped__, ask.__qualname__ = tagged, tagged.__qualname__  # type: ignore[attr-defined]
         return ask
+
+
+@fails("other_processes")
+class InvalidatesForItself(QueryCacheAdapter):
+    """What a process invalidates is known to nobody else, unless it is the first of its group."""
+
+    def invalidate_one(self, cached: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        if os.getpid() == os.getpgrp():
+            super().invalidate_one(cached, *args, **kwargs)
+
+    def invalidate_all(self, cached: Callable[..., Any]) -> None:
+        if os.getpid() == os.getpgrp():
+            super().invalidate_all(cached)
 
 
 @fails("nothing_else")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -9,7 +10,8 @@ from typing import Any
 
 from labkit.audit import questions
 from labkit.audit.adapter import DoesNotApply
-from labkit.audit.probe import Trial, expect, probe
+from labkit.audit.crowd import PAUSE, Process
+from labkit.audit.probe import PATIENCE, Trial, expect, probe
 from labkit.audit.site import NEW, OLD, USERS
 
 ONE, FEW, MANY = 1, 10, 100  # entries
@@ -19,6 +21,7 @@ FOREIGN = 1_000  # keys of others
 SEARCHES = ("KEYS", "SCAN", "RANDOMKEY", "FLUSHDB", "FLUSHALL")
 OTHERS = range(2, 7)  # users whose entries nobody invalidates
 GENERATIONS = 2
+ON_ITS_WAY = 0.5  # seconds that an invalidation gets to reach another process
 _State = dict[bytes, tuple[int, bytes]]  # of each key the milliseconds left, and what it holds
 
 
@@ -46,6 +49,49 @@ def invalidates_all(trial: Trial) -> str:
     trial.cache.invalidate_all(ask)
     new = sum(ask(user) == NEW for user in users)
     return expect(new == USERS, f"{new} of {USERS} answers are new")
+
+
+@probe("08", "an invalidation in one process reaches the others")
+def other_processes(trial: Trial) -> str:
+    """Fill two entries here, change every row, and have another process invalidate: one, all."""
+    ask = trial.cached(questions.region_of)
+    _ask_all(ask, [1, 1, 2, 2])
+    trial.site.change()
+    reached = []
+
+    def elsewhere(user: int, invalidate: Callable[[Trial], None]) -> None:
+        why_not = Process(trial, partial(_why_not, invalidate)).result_within(PATIENCE)
+        if why_not:
+            raise DoesNotApply(why_not)
+        reached.append(_becomes_new(ask, user))
+
+    _whichever_it_can(partial(elsewhere, 1, _invalidate_1), partial(elsewhere, 2, _invalidate_all))
+    return expect(all(reached), f"{sum(reached)} of {len(reached)} reach this process")
+
+
+def _why_not(invalidate: Callable[[Trial], None], trial: Trial) -> str:
+    """Invalidate; or return why the cache cannot."""
+    try:
+        invalidate(trial)
+    except DoesNotApply as error:
+        return str(error)
+    return ""
+
+
+def _invalidate_1(trial: Trial) -> None:
+    trial.cache.invalidate_one(trial.cached(questions.region_of), 1)
+
+
+def _invalidate_all(trial: Trial) -> None:
+    trial.cache.invalidate_all(trial.cached(questions.region_of))
+
+
+def _becomes_new(ask: Callable[[int], str], user: int) -> bool:
+    """Whether the answer is new before long: a message may be on its way."""
+    end = time.monotonic() + ON_ITS_WAY
+    while not (new := ask(user) == NEW) and time.monotonic() < end:
+        time.sleep(PAUSE)
+    return new
 
 
 @probe("08", "an invalidation leaves other entries and other keys alone")
@@ -182,6 +228,7 @@ class _Evictions:
         newer = self._change(invalidate)  # a counter that was evicted begins anew here
         right &= self._is_right(newer)
         self._site.change(region=region)
+        invalidate()  # for what it keeps in the process: what is in Redis is put back
         return right
 
     def _change(self, invalidate: Callable[[], object]) -> str:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 import random
-import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from labkit.audit import questions
-from labkit.audit.probe import Failed, Trial, expect, probe
+from labkit.audit.adapter import DoesNotApply
+from labkit.audit.poison import poisoned
+from labkit.audit.probe import TTL, Failed, Trial, expect, probe
 from labkit.audit.site import OLD, Broken
 
 EMPTY = [name for name, value in questions.VALUES.items() if not value]
-BEGINS = re.compile(rb"\x80[\x02-\x05]")  # a pickle, of protocol 2 to 5
-PROTOCOLS = (0, 2, 4)
 SEED = 3
 RANDOM_BYTES = 64
 Write = Callable[[], object]
@@ -71,16 +67,27 @@ def exceptions_not_cached(trial: Trial) -> str:
 def types_survive(trial: Trial) -> str:
     """Ask twice for a value of each type that a query may give."""
     ask = trial.cached(questions.value_named)
+    anew = _in_another_memory(trial, ask)
     changed = []
     for name, value in questions.VALUES.items():
         try:
-            answers = [ask(name), ask(name)]
+            answers = [ask(name), ask(name), *(each(name) for each in anew)]
         except Exception as error:
             changed.append(f"{name} ({type(error).__name__})")
         else:
             if any(_told(answer) != _told(value) for answer in answers):
                 changed.append(name)
     return expect(not changed, _counted(questions.VALUES, changed, "as they were"))
+
+
+def _in_another_memory(trial: Trial, ask: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """Return what gives the answers that are in Redis, if a hit gives those that are in memory."""
+    sample = next(iter(questions.VALUES))
+    with suppress(Exception):  # it shows once it is asked
+        ask(sample)
+        if trial.stored() and not trial.commands(lambda: ask(sample)):
+            return [trial.open(trial.site.place).wrap(questions.value_named, TTL)]
+    return []
 
 
 def _told(value: Any) -> str:
@@ -121,10 +128,11 @@ class Stored:
     """
 
     def __init__(self, trial: Trial) -> None:
+        keys = trial.stored()
         self._redis: Any = trial.site.client
         self._kept = [
             (key, max(0, self._redis.pttl(key)), dump)
-            for key in trial.stored()
+            for key in keys
             if (dump := self._redis.dump(key))  # else it has expired by now
         ]
         self.values = [value for key, _, _ in self._kept for value in self._values(key)]
@@ -154,31 +162,16 @@ class Stored:
             self._redis.restore(key, ttl, dump)
 
 
-class _Bomb:
-    """What runs code when its pickle is read: it makes a folder."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = str(path)
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (self._path,)
-
-
-def _poisoned(value: bytes, path: Path) -> list[bytes]:
-    """Return the value with a pickle that runs code in its place, or where one begins."""
-    bombs = [pickle.dumps(_Bomb(path), protocol) for protocol in PROTOCOLS]
-    begun = [value[: begin.start()] + bombs[1] for begin in BEGINS.finditer(value)]
-    return bombs + begun
-
-
 @probe("03", "a value that a stranger has written runs no code")
 def poisoned_value(trial: Trial) -> str:
     """Replace whatever was stored by pickles that make a folder."""
     asks = _filled(trial)
     stored, path = Stored(trial), trial.site.directory / "code has run"
+    if not stored.values:
+        raise DoesNotApply("no text and no hash in Redis has a value that could be replaced")
     ran = 0
     for value, write in stored.values:
-        for poison in _poisoned(value, path):
+        for poison in poisoned(value, path):
             stored.put_back()
             write(poison)
             for ask in asks:
@@ -220,5 +213,5 @@ def _wrong(ask: Callable[..., Any], right: Any) -> str:
 
 def _filled(trial: Trial) -> dict[Callable[..., Any], Any]:
     """Return two functions with the cache before them, and what they give for 1: a text, a list."""
-    asks = [trial.cached(questions.region_of), trial.cached(questions.rows_of)]
-    return {ask: ask(1) for ask in asks}
+    functions = questions.region_of, questions.rows_of
+    return {trial.from_redis(each, 1): each(1) for each in functions}
