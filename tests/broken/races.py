@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -33,18 +34,21 @@ class RemovesWhatIsThere(QueryCacheAdapter):
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self.stored: set[str] = set()
+        database = place.app.config["SQLALCHEMY_DATABASE_URI"].removeprefix("sqlite:///")
+        self.stored = Path(database).with_name("stored")  # other processes see it too
+        self.stored.touch()
         fill = tokens.fill
 
         def fill_and_note(client: redis.Redis, key: str, *args: Any) -> bool:
-            self.stored.add(key)
+            with self.stored.open("a") as file:
+                file.write(f"{key}\n")
             return fill(client, key, *args)
 
         tokens.fill = fill_and_note  # type: ignore[assignment]
 
     def invalidate_all(self, cached: Callable[..., Any]) -> None:
         name = f".{cached.__qualname__}:"
-        keys = [key for key in self.stored if name in key]
+        keys = {key for key in self.stored.read_text().splitlines() if name in key}
         if keys:
             self.cache.ask(lambda client: client.unlink(*keys))
 
