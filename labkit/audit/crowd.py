@@ -7,13 +7,13 @@ import os
 import selectors
 import signal
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from labkit.audit.probe import PATIENCE, Failed, Trial, one_line
+from labkit.audit.probe import PATIENCE, Failed, one_line
 from labkit.audit.site import Site
+from labkit.concurrency.processes import fork
 
 A_WHILE = 0.75  # seconds without a new arrival, after which nobody else is expected
 HELD = 3.0  # seconds that a load is held, whoever is missing
@@ -88,21 +88,18 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 class Process:
-    """A forked process that opens the cache anew, does one thing, and tells what came of it.
+    """A forked process that does one thing, and tells what came of it.
 
     Args:
-        trial: whose site, and whose way to open the cache, it has.
         work: called in the process; what it returns is told, if JSON takes it.
     """
 
-    def __init__(self, trial: Trial, work: Callable[[Trial], Any]) -> None:
+    def __init__(self, work: Callable[[], Any]) -> None:
         reader, writer = os.pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of other threads' locks
-            self._pid = os.fork()
+        self._pid = fork()
         if self._pid == 0:
             os.close(reader)
-            _work_and_exit(trial, work, writer)
+            _work_and_exit(work, writer)
         os.close(writer)
         self._pipe = os.fdopen(reader, "rb")
 
@@ -133,10 +130,10 @@ class Process:
         self._pipe.close()
 
 
-def _work_and_exit(trial: Trial, work: Callable[[Trial], Any], writer: int) -> None:
+def _work_and_exit(work: Callable[[], Any], writer: int) -> None:
     try:
         try:
-            told = {"result": work(Trial(trial.site, trial.open, trial.in_context))}
+            told = {"result": work()}
         except Failed as error:
             told = {"error": str(error)}
         except BaseException as error:

@@ -106,6 +106,10 @@ class Trial:
         self.open = open_cache
         self.cache = open_cache(site.place)
 
+    def anew(self) -> Trial:
+        """Return the same with the cache opened once more, as another process does."""
+        return Trial(self.site, self.open, self.in_context)
+
     def cached(self, function: Callable[..., Any], ttl: int = TTL) -> Callable[..., Any]:
         """Return a function with the cache before it."""
         return self.cache.wrap(function, ttl)

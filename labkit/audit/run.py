@@ -14,7 +14,6 @@ import selectors
 import signal
 import sys
 import time
-import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import partial
@@ -27,6 +26,7 @@ from labkit.audit.report import Scoreboard
 from labkit.audit.site import opened, redis_program
 from labkit.audit.target import NotAuditable, Target
 from labkit.cache.query_cache import close_all
+from labkit.concurrency.processes import fork
 from labkit.errors import LabError
 
 PROBE_SECONDS = 20.0  # that a probe may take: one, or four at the most, unless the machine is busy
@@ -208,7 +208,7 @@ class Child:
         self.deadline = time.monotonic() + PROBE_SECONDS
         self._dog = dog
         reader, writer = os.pipe()
-        self.pid = _fork()
+        self.pid = fork()
         if self.pid == 0:
             os.close(reader)
             _work_and_exit(work, writer, dog)
@@ -242,13 +242,6 @@ class Child:
         if self.timed_out:
             return f"did not end within {PROBE_SECONDS:g} s"
         return "its process ended before it had an answer"
-
-
-def _fork() -> int:
-    with warnings.catch_warnings():
-        # Python warns of other threads' locks. A child that waits for one is ended.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
 
 
 def _work_and_exit(work: Callable[[], dict[str, Any]], writer: int, dog: Watchdog) -> None:
@@ -289,7 +282,7 @@ class Watchdog:
 
     def __init__(self) -> None:
         reader, self._pipe = os.pipe()
-        self._pid = _fork()
+        self._pid = fork()
         if self._pid == 0:
             os.close(self._pipe)
             _watch_and_exit(reader)

@@ -3,6 +3,8 @@
 In the process that is started, standard input is the line to its parent: when it ends, the parent
 has, and so must the process. Either it works through `sys.stdin` line by line, or it calls
 `end_with_input` once it has read what to do.
+
+A process that `fork` makes is a copy of this one, and has no such line.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +22,16 @@ from typing import Any
 from labkit.errors import LabError
 
 ENDED = "a worker process ended before its work. Its error is in the log."
+
+
+def fork() -> int:
+    """Fork, and return what `os.fork` does. Who waits for the child ends it after a while.
+
+    Python warns of locks that other threads hold: a child that waits for one would wait for ever.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 class Worker:

@@ -17,10 +17,10 @@ import signal
 import threading
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from labkit.concurrency.processes import fork
 from labkit.lessons.exercises import NotAttempted, Raised, Wrong
 from labkit.lessons.replies import notes
 
@@ -63,10 +63,7 @@ def in_a_worker(work: Callable[[], Any], answer: Any, tick: float) -> Any:
 
 def _forked(told: Callable[[], tuple[Any, Exception | None]]) -> Any:
     reader, writer = os.pipe()
-    with warnings.catch_warnings():
-        # Python warns of other threads' locks. A copy that waits for one is ended below.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
+    child = fork()  # ended below, if it does not end
     if child == 0:
         try:
             with contextlib.redirect_stdout(io.StringIO()):

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
 from labkit.audit import questions
-from labkit.audit.probe import PATIENCE, Trial, expect, probe
+from labkit.audit.crowd import Process
+from labkit.audit.probe import PATIENCE, Failed, Trial, expect, probe
 from labkit.audit.site import NEW, OLD
 from labkit.shop.models import User
 
 CHILDREN = 4
 ENTRIES = 50  # that each process asks for, twice
 TOGETHER_SECONDS = 12.0  # that all of them get: two cores need half of one
-POLL = 0.01  # seconds between two looks whether a child has ended
 
 
 @probe("07", "outside of a request the answers are right, and cached", in_context=False)
@@ -87,7 +85,7 @@ def after_fork(trial: Trial) -> str:
         os.read(reader, 1)  # ends once nobody holds the other end: all have begun
         return _gets_its_own(ask, f"child {number}")
 
-    children = [_fork(partial(in_child, number)) for number in range(CHILDREN)]
+    children = [Process(partial(in_child, number)) for number in range(CHILDREN)]
     os.close(writer)
     call = trial.begin(lambda: _gets_its_own(ask, "the parent"))
     deadline = time.monotonic() + TOGETHER_SECONDS
@@ -112,28 +110,9 @@ def _gets_its_own(ask: Callable[..., str], name: str) -> bool:
     return False
 
 
-def _fork(holds: Callable[[], bool]) -> int:
-    """Have a child of this process find out whether something holds; return its process id."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of threads: it is what is tried
-        pid = os.fork()
-    if pid:
-        return pid
-    status = 1
+def _is_right(child: Process, deadline: float) -> bool:
+    """Whether a child has found, until the deadline, that each answer is its own."""
     try:
-        status = 0 if holds() else 1
-    finally:
-        os._exit(status)
-
-
-def _is_right(child: int, deadline: float) -> bool:
-    """Whether a child has found that it holds; it is ended if it has not until the deadline."""
-    while True:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            return status == 0
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            return False
-        time.sleep(POLL)
+        return bool(child.result_within(max(0.0, deadline - time.monotonic())))
+    except Failed:
+        return False

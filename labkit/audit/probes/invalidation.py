@@ -60,7 +60,7 @@ def other_processes(trial: Trial) -> str:
     reached = []
 
     def elsewhere(user: int, invalidate: Callable[[Trial], None]) -> None:
-        why_not = Process(trial, partial(_why_not, invalidate)).result_within(PATIENCE)
+        why_not = Process(lambda: _why_not(invalidate, trial.anew())).result_within(PATIENCE)
         if why_not:
             raise DoesNotApply(why_not)
         reached.append(_becomes_new(ask, user))

@@ -62,8 +62,9 @@ def stampede_processes(trial: Trial) -> str:
     answers: list[str] = []
 
     def run() -> None:
-        work = partial(_crowd, crowd=crowd, callers=THREADS_EACH)
-        processes = [Process(trial, work) for _ in range(PROCESSES)]
+        processes = [
+            Process(lambda: _crowd(trial.anew(), crowd, THREADS_EACH)) for _ in range(PROCESSES)
+        ]
         for process in processes:
             answers.extend(process.result_within(PATIENCE))
 
@@ -87,7 +88,7 @@ def crashed_loader(trial: Trial) -> str:
     """Kill a process while it loads, and have another caller ask until an answer is stored."""
     ask = trial.cached(questions.region_of)
     before = trial.site.sql
-    process = Process(trial, _load_for_ever)
+    process = Process(lambda: _load_for_ever(trial.anew()))
     wait_until(lambda: trial.site.sql > before)
     process.kill()
     end = time.monotonic() + PATIENCE
