@@ -59,7 +59,7 @@ def _audit(wishes: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         raise MissingExtra("labkit audit", error, "audit") from None
 
-    return command.run(command.Wishes(wishes.target, wishes.invalidate, wishes.json, wishes.junit))
+    return command.run(wishes.target, wishes.invalidate, wishes.json, wishes.junit)
 
 
 def _run(command: str) -> int:

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
 from typing import BinaryIO
 
 from labkit.audit.probe import Row
@@ -20,34 +20,22 @@ PASSES, FAILS, NOT_RUN = 0, 1, 2  # exit statuses
 INTERRUPTED = 130  # as a shell has it
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What was asked for.
+def run(target: str, invalidate: str | None, as_json: bool, junit_path: str | None) -> int:
+    """Audit, print, and return the exit status.
 
-    Attributes:
+    Args:
         target: the text `package.module:name` of a decorator or an adapter.
         invalidate: that of what invalidates, if it is a decorator.
-        json: whether to print JSON in place of a table.
-        junit: the path of the file that gets JUnit's XML; None for no such file.
+        as_json: whether to print JSON in place of a table.
+        junit_path: of the file that gets JUnit's XML; None for no such file.
     """
-
-    target: str
-    invalidate: str | None = None
-    json: bool = False
-    junit: str | None = None
-
-
-def run(wishes: Wishes) -> int:
-    """Audit, print, and return the exit status."""
     if sys.stdout is None:  # it was closed before, as by `>&-`: only the exit status is wanted
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # an old terminal has no ✓
     try:
-        if wishes.junit is None:
-            return _audited(wishes)
-        with _opened(wishes.junit) as junit:
-            return _audited(wishes, junit)
+        with _opened(junit_path) if junit_path is not None else nullcontext() as junit:
+            return _audited(target, invalidate, as_json, junit)
     except (LabError, OSError) as error:
         print(f"labkit audit: {_in_a_line(error)}", file=sys.stderr)
         return NOT_RUN
@@ -68,18 +56,18 @@ def _opened(path: str) -> BinaryIO:
         raise LabError(f"{path} cannot be written: {error.strerror}.") from None
 
 
-def _audited(wishes: Wishes, junit: BinaryIO | None = None) -> int:
+def _audited(target: str, invalidate: str | None, as_json: bool, junit: BinaryIO | None) -> int:
     try:
         with Progress(len(every_probe())) as progress:
-            board = audit(wishes.target, wishes.invalidate, on_row=progress.count)
+            board = audit(target, invalidate, on_row=progress.count)
     except LabError as error:
         if junit:
-            junit.write(as_junit(wishes.target, [], error=_in_a_line(error)))
+            junit.write(as_junit(target, [], error=_in_a_line(error)))
         raise
     if junit:
-        junit.write(as_junit(wishes.target, board.rows))
+        junit.write(as_junit(target, board.rows))
     try:
-        _print_board(board, wishes.json)
+        _print_board(board, as_json)
         sys.stdout.flush()
     except BrokenPipeError:  # who reads has read enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
