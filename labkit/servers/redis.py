@@ -7,6 +7,7 @@ Its configuration is a file or standard input, never the command line, which eve
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import re
@@ -151,6 +152,7 @@ def _find_on_path() -> Path | None:
     return next((path for path in found if _is_new_enough(_version_of(path))), None)
 
 
+@functools.cache  # a start looks twice, and a process that is forked knows it already
 def _version_of(program: Path) -> str:
     """Return what a program says of its version, or nothing where it does not say."""
     try:
