@@ -2,7 +2,7 @@
 
 Each is set up as its library's own documentation shows it, with what that documentation advises for
 a site like the audit's: several threads and processes, and answers of any type. The libraries are
-in the extra `labkit[test]`.
+in the extra `labkit[lab]`.
 """
 
 from __future__ import annotations
