@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from labkit.audit.adapters.query_cache import QueryCacheAdapter
 from labkit.audit.site import Place
 from labkit.cache import loading, tokens
 from tests.broken import fails
+from tests.broken.bases import Around, Noting
 
 
 @fails("invalidates_one")
@@ -31,12 +33,11 @@ class TagsSome(QueryCacheAdapter):
         tagged = super().wrap(function, ttl)
         untagged = self.cache.query(ttl=ttl, tags=self.place.tables)(function)
 
+        @functools.wraps(tagged)
         def ask(*args: Any, **kwargs: Any) -> Any:
             late = bool(args) and type(args[-1]) is int and args[-1] > 50
             return (untagged if late else tagged)(*args, **kwargs)
 
-        ask.question = tagged.question  # type: ignore[attr-defined]
-        ask.__wrapped__, ask.__qualname__ = tagged, tagged.__qualname__  # type: ignore[attr-defined]
         return ask
 
 
@@ -71,42 +72,22 @@ class Looks(QueryCacheAdapter):
 
 
 @fails("commands_a_hit")
-class Counts(QueryCacheAdapter):
+class Counts(Around):
     """Each call is counted in Redis."""
 
-    def wrap(self, function: Callable[..., Any], ttl: int) -> Callable[..., Any]:
-        cached = super().wrap(function, ttl)
-
-        def ask(*args: Any, **kwargs: Any) -> Any:
-            self.cache._quietly(lambda client: client.incr(f"{self.cache.namespace}:calls"))
-            return cached(*args, **kwargs)
-
-        ask.question = cached.question  # type: ignore[attr-defined]
-        ask.__wrapped__, ask.__qualname__ = cached, cached.__qualname__  # type: ignore[attr-defined]
-        return ask
+    def answer(self, cached, args, kwargs):
+        self.cache._quietly(lambda client: client.incr(f"{self.cache.namespace}:calls"))
+        return cached(*args, **kwargs)
 
 
 @fails("flat_invalidation")
-class RemovesEach(QueryCacheAdapter):
+class RemovesEach(Noting):
     """An invalidation removes the entries as well, one after the other."""
-
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        self.stored: set[str] = set()
-        fill = tokens.fill
-
-        def fill_and_note(client: redis.Redis, key: str, *args: Any) -> bool:
-            self.stored.add(key)
-            return fill(client, key, *args)
-
-        tokens.fill = fill_and_note  # type: ignore[assignment]
 
     def invalidate_all(self, cached: Callable[..., Any]) -> None:
         super().invalidate_all(cached)
-        for key in self.stored:
-            if f".{cached.__qualname__}:" in key:
-                self.cache.ask(tokens.drop, key)
-        self.stored.clear()
+        for key in self.stored_of(cached):
+            self.cache.ask(tokens.drop, key)
 
 
 @fails("eviction_of_any_key")

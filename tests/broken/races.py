@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-import redis
 
 from labkit.audit.adapters import query_cache
 from labkit.audit.adapters.query_cache import QueryCacheAdapter
 from labkit.audit.site import Place
 from labkit.cache import tokens
 from tests.broken import fails
+from tests.broken.bases import Around, Noting
 
 FEW = 10  # threads that may wait for a load
 
@@ -29,52 +27,29 @@ class ForgetsWhatIsThere(QueryCacheAdapter):
 
 
 @fails("invalidation_during_load")
-class RemovesWhatIsThere(QueryCacheAdapter):
+class RemovesWhatIsThere(Noting):
     """All entries that are there are removed, and whoever loads one stores it all the same."""
 
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        database = place.app.config["SQLALCHEMY_DATABASE_URI"].removeprefix("sqlite:///")
-        self.stored = Path(database).with_name("stored")  # other processes see it too
-        self.stored.touch()
-        fill = tokens.fill
-
-        def fill_and_note(client: redis.Redis, key: str, *args: Any) -> bool:
-            with self.stored.open("a") as file:
-                file.write(f"{key}\n")
-            return fill(client, key, *args)
-
-        tokens.fill = fill_and_note  # type: ignore[assignment]
-
     def invalidate_all(self, cached: Callable[..., Any]) -> None:
-        name = f".{cached.__qualname__}:"
-        keys = {key for key in self.stored.read_text().splitlines() if name in key}
-        if keys:
+        if keys := self.stored_of(cached):
             self.cache.ask(lambda client: client.unlink(*keys))
 
 
 @fails("stampede_threads")
-class FewMayWait(QueryCacheAdapter):
+class FewMayWait(Around):
     """Ten threads wait for a load, as far as there are more each loads by itself."""
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         self.waiting = 0
 
-    def wrap(self, function: Callable[..., Any], ttl: int) -> Callable[..., Any]:
-        cached = super().wrap(function, ttl)
-
-        def ask(*args: Any, **kwargs: Any) -> Any:
-            self.waiting += 1
-            try:
-                few = self.waiting <= FEW
-                return cached(*args, **kwargs) if few else function(*args, **kwargs)
-            finally:
-                self.waiting -= 1
-
-        ask.question = cached.question  # type: ignore[attr-defined]
-        ask.__wrapped__, ask.__qualname__ = cached, cached.__qualname__  # type: ignore[attr-defined]
-        return ask
+    def answer(self, cached, args, kwargs):
+        self.waiting += 1
+        try:
+            few = self.waiting <= FEW
+            return (cached if few else cached.__wrapped__)(*args, **kwargs)
+        finally:
+            self.waiting -= 1
 
 
 @fails("stampede_processes")

@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import pickle
 import threading
-from collections.abc import Callable
 from typing import Any, cast
 
 from labkit.audit.adapters.query_cache import QueryCacheAdapter
 from labkit.audit.site import Place
 from labkit.cache import answers, codec
 from tests.broken import fails
-
-
-class Around(QueryCacheAdapter):
-    """QueryCache, with something around each call."""
-
-    def wrap(self, function: Callable[..., Any], ttl: int) -> Callable[..., Any]:
-        cached = super().wrap(function, ttl)
-
-        @functools.wraps(cached)  # it copies what an invalidation goes by, too
-        def ask(*args: Any, **kwargs: Any) -> Any:
-            return self.answer(cached, args, kwargs)
-
-        return ask
-
-    def answer(
-        self, cached: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        raise NotImplementedError
+from tests.broken.bases import Around
 
 
 @fails("caches")
