@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.errors import LabError, MissingExtra
 
 if TYPE_CHECKING:
+    from labkit.audit import scoreboard
     from labkit.concurrency.schedule import explore
     from labkit.lab import Lab, start
     from labkit.lessons.evidence import claim, predict
@@ -29,6 +30,7 @@ __all__ = [
     "hint",
     "plots",
     "predict",
+    "scoreboard",
     "solution",
     "start",
 ]
@@ -42,6 +44,7 @@ _HOMES = {
     "hint": "labkit.lessons.exercises",
     "plots": "labkit.measure",
     "predict": "labkit.lessons.evidence",
+    "scoreboard": "labkit.audit",
     "solution": "labkit.lessons.exercises",
     "start": "labkit.lab",
 }

@@ -21,11 +21,12 @@ class MissingExtra(LabError, ImportError):
     Args:
         name: what was asked for.
         error: which package could not be imported.
+        extra: of labkit, which brings it.
     """
 
-    def __init__(self, name: str, error: ModuleNotFoundError) -> None:
+    def __init__(self, name: str, error: ModuleNotFoundError, extra: str = "lab") -> None:
         if (error.name or "").partition(".")[0] == "labkit":
             raise error  # labkit itself is broken: no extra would mend that
         super().__init__(
-            f"{name} belongs to the course and needs {error.name}: pip install 'labkit[lab]'"
+            f"{name} belongs to the course and needs {error.name}: pip install 'labkit[{extra}]'"
         )

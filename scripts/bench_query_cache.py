@@ -303,30 +303,31 @@ def _hits_of_threads(contenders: Contenders, ask: Callable[[int], Any], rows: in
 
 
 def invalidations(few: int, many: int) -> Iterator[Row]:
-    """One invalidation of a tag with few entries, and with many, each on a server of its own."""
-    keepers = Keeper(), Keeper()
-    caches: list[QueryCache] = []
+    """One invalidation of a tag with few entries, and of one with many, in turns on one server.
+
+    With a server for each, what is compared is how far away the kernel has put them, and how much
+    memory each has.
+    """
+    keeper = Keeper()
     try:
-        for keeper, entries in zip(keepers, (few, many), strict=True):
-            client = start_redis("wheel", keeper).connect(socket_timeout=None)
-            cache = QueryCache(client)
-            caches.append(cache)
-            tag = f"{cache.namespace}:tag"
-            stamp = tokens.stamp_of(tokens.lookup(client, "any", tag).tokens)
-            deletion.fill(client, entries, "tag", stamp + b"x")
-            assert tokens.lookup(client, "tag:0000", tag).value == b"x"
-            cache.invalidate("tag")
-            assert tokens.lookup(client, "tag:0000", tag).value is None
-        small, large = caches
-        taken = [
-            (duration(lambda: small.invalidate("tag")), duration(lambda: large.invalidate("tag")))
-            for _ in range(2_000)
-        ]
+        client = start_redis("wheel", keeper).connect(socket_timeout=None)
+        with contextlib.closing(QueryCache(client)) as cache:
+            for name, entries in (("few", few), ("many", many)):
+                tag = f"{cache.namespace}:{name}"
+                stamp = tokens.stamp_of(tokens.lookup(client, "any", tag).tokens)
+                deletion.fill(client, entries, name, stamp + b"x")
+                assert tokens.lookup(client, f"{name}:0000", tag).value == b"x"
+                cache.invalidate(name)
+                assert tokens.lookup(client, f"{name}:0000", tag).value is None
+            taken = [
+                (
+                    duration(lambda: cache.invalidate("few")),
+                    duration(lambda: cache.invalidate("many")),
+                )
+                for _ in range(2_000)
+            ]
     finally:
-        for cache in caches:
-            cache.close()
-        for keeper in keepers:
-            keeper.close()
+        keeper.close()
     least, most = map(statistics.median, zip(*taken, strict=True))
     what = f"invalidate {few:,} entries, {many:,}: QueryCache"
     yield Row(what, f"{least * 1e3:.2f} ms, {most * 1e3:.2f} ms")

@@ -122,7 +122,7 @@ class _Plain(ast.NodeTransformer):
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         node.returns = None
-        for argument in (*node.args.args, *node.args.kwonlyargs, node.args.vararg):
+        for argument in (*node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg):
             if argument is not None:
                 argument.annotation = None
         self.visit_ClassDef(node)

@@ -1,4 +1,4 @@
-"""Each probe tells a cache that falls into its pitfall from all others, and from no other pitfall."""
+"""Each probe tells a cache that falls into its pitfall from all others, and that one only."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import redis
 
 from labkit.baselines import article
-from labkit.cache import NotCacheable, QueryCache
+from labkit.cache import NotCacheable, QueryCache, codec, tokens
 from labkit.cache.client import OwnRedis, _packed_mget, own_client
 from labkit.cache.questions import Function, refuse_entities
 from labkit.servers import Keeper, start_redis
@@ -165,3 +166,23 @@ def test_the_articles_way_asks_redis_once_for_a_hit(client):
     assert calls == [2, 3]
     sent: Any = client.info("commandstats")
     assert (sent["cmdstat_get"]["calls"], sent["cmdstat_set"]["calls"]) == (3, 2)
+
+
+@pytest.mark.parametrize("value", [[{"id": 1}], {"day": datetime.date(2025, 7, 1)}, "$", None])
+def test_a_value_is_read_in_place_behind_its_tokens(client, value):
+    client.flushdb()
+    found = tokens.lookup(client, "entry", "users", "orders")
+    assert (found.entry, found.view, found.value) == (None, None, None)
+    assert tokens.fill(client, "entry", codec.dumps(value), 60, found, "users", "orders")
+
+    found = tokens.look(client, "entry", "users", "orders")
+    assert type(found.value) is bytes
+    assert found.value == codec.dumps(value)
+    assert found.view is not None
+    assert found.view.obj is found.entry
+    assert codec.loads(found.view) == codec.loads(found.value) == value
+
+
+def test_a_view_of_something_that_may_change_is_not_read():
+    with pytest.raises(TypeError, match="memoryview"):
+        codec.loads(memoryview(bytearray(b"1")))

@@ -16,7 +16,7 @@ from tests.helpers import REPOSITORY
 
 # A part may import the parts of later lines, those of its own line not.
 ORDER = (
-    ("labkit.cli",),
+    ("labkit.cli", "labkit.pytest_plugin"),
     ("labkit.doctor",),
     ("labkit.lessons",),
     ("labkit.audit",),

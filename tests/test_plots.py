@@ -41,6 +41,27 @@ MANY = {
 }
 NARROW = {"pickle": [1.02, 1.05, 1.07], "fixed codec": [1.01, 1.03, 1.09]}
 
+PITFALLS = [
+    (lesson, f"{title} ({n})")
+    for lesson in ("02", "05", "08", "13")
+    for n, title in enumerate(
+        [
+            "one entry that is invalidated while it loads is not old after",
+            "a second call runs no SQL",
+        ]
+        * 5
+    )
+]
+CACHES = (
+    "the article's", "lru_cache 3.11", "cachelib 0.17.0", "Flask-Caching 2.5.1",
+    "dogpile.cache 1.5.0", "cashews 7.6.0", "labkit 0.1.0",
+)  # fmt: skip
+BOARDS: dict[str, list[str]] = {
+    name: [("fail", "pass", "does not apply")[row * column % 3] for row in range(len(PITFALLS))]
+    for column, name in zip((1, 2, 4, 5, 7, 8), CACHES[:-1], strict=True)
+}
+BOARDS[CACHES[-1]] = ["pass"] * len(PITFALLS)
+
 # At least one picture of each function; several where numbers or names stretch it.
 PICTURES: dict[str, Callable[[], Any]] = {
     "calls": lambda: plots.calls([212.3, 0.21, 0.19, 0.2], ["miss", "hit", "hit", "hit"]),
@@ -157,6 +178,8 @@ PICTURES: dict[str, Callable[[], Any]] = {
     ),
     "formats: none": lambda: plots.formats({"json": {"a date": "refused"}}),
     "promises: one": lambda: plots.promises({"call_key": {"1 and '1'": "right", "": "refused"}}),
+    "scoreboard": lambda: plots.scoreboard(PITFALLS, BOARDS),
+    "scoreboard: one row": lambda: plots.scoreboard(PITFALLS[:1], {"a cache": ["fail"]}),
     "deadlines: one": lambda: plots.deadlines({"no jitter": [300.0] * 3}),
     "deadlines": lambda: plots.deadlines(
         {
@@ -528,6 +551,18 @@ UNEVEN: list[tuple[Callable[[], None], str]] = [
         lambda: draw_run(["A1"], ["A"], [""], {"row": ["new"], "entry": ["old"]}, ""),
         "A1: the check found nothing stale",
     ),
+    (
+        lambda: plots.scoreboard(PITFALLS[:1], {"a": ["fail"], "b": ["does not apply"]}),
+        "b fell into none of 1 pitfall, 1 other into 1",
+    ),
+    (
+        lambda: plots.scoreboard(PITFALLS[:2], {"a": ["fail", "pass"], "b": ["fail", "fail"]}),
+        "2 caches fell into 1 to 2 of 2 pitfalls",
+    ),
+    (
+        lambda: plots.scoreboard(PITFALLS[:2], {"a": ["pass"] * 2, "b": ["pass"] * 2}),
+        "a and b fell into none of 2 pitfalls",
+    ),
     (lambda: draw_run([], [], [], {"row": [], "entry": []}, ""), ": nothing stale remains"),
 ]
 
@@ -556,6 +591,15 @@ def test_no_line_of_an_invalidations_cost_is_left_out(monkeypatch):
         assert len(figure.axes[0].lines) == 6
 
     draw("invalidation_cost: uneven", monkeypatch, look)
+
+
+def test_a_picture_that_is_saved_is_the_same_each_time_and_is_not_shown(shown, tmp_path):
+    files = [tmp_path / name for name in ("one.svg", "two.svg")]
+    for file in files:
+        plots.scoreboard(PITFALLS, BOARDS, file)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert b"dc:date" not in files[0].read_bytes()
+    assert (shown, plt.get_fignums()) == ([], [])
 
 
 # Stale lanes.

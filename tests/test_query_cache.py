@@ -24,6 +24,7 @@ from labkit.cache import (
 from labkit.cache.loading import SingleFlight, wait_for_lease
 from labkit.lab import Lab
 from labkit.shop import Order, OrderLine, User, db
+from tests.caches import opened_cache
 
 USERS = 50
 EU = select(func.count(User.id)).where(User.region == "EU")
@@ -40,14 +41,8 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture
 def cache(lab: Lab) -> Iterator[QueryCache]:
     lab.redis.flushdb()
-    with lab.app.app_context():
-        db.session.execute(update(User).values(region="US"))
-        db.session.commit()
-        cache = QueryCache()
-        cache.init_app(lab.app, db, client=lab.redis)
+    with opened_cache(lab, lab.redis) as cache:
         yield cache
-        cache.close()
-        db.session.rollback()
 
 
 class Counted:

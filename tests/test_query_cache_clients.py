@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from labkit.servers.cluster import PORT_ATTEMPTS, PortTaken, _free_ports, _start
 from labkit.servers.redis import find_program, free_port, run_program
 from labkit.servers.sentinel import SERVICE
 from labkit.shop import User, db
+from tests.caches import opened_cache
 from tests.helpers import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")
@@ -48,7 +49,7 @@ NAMES = (f"{NAMESPACE}:server", f"token:{NAMESPACE}:*")
 USERS = 20
 EU = select(func.count(User.id)).where(User.region == "EU")
 # A wait of 250 ms is of a machine that does nothing else, such as start 100 connections over TLS.
-DEFAULTS: dict[str, Any] = {"QUERY_CACHE_NAMESPACE": NAMESPACE, "QUERY_CACHE_TIMEOUT_MS": 10_000}
+DEFAULTS: dict[str, Any] = {"namespace": NAMESPACE, "timeout_ms": 10_000}
 LONG = 20.0  # seconds: many times what anything here takes, and less than any wait for ever
 
 
@@ -220,22 +221,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             yield lab
 
 
-@contextmanager
-def a_cache(shop: Lab, application: Any, **settings: Any) -> Iterator[QueryCache]:
+def a_cache(shop: Lab, application: Any, **settings: Any) -> AbstractContextManager[QueryCache]:
     """Give a cache on the application's client, within an application's context."""
-    prefixed = {f"QUERY_CACHE_{name.upper()}": value for name, value in settings.items()}
-    with pytest.MonkeyPatch.context() as patch, shop.app.app_context():
-        for name, value in {**DEFAULTS, **prefixed}.items():
-            patch.setitem(shop.app.config, name, value)
-        db.session.execute(update(User).values(region="US"))
-        db.session.commit()
-        cache = QueryCache()
-        cache.init_app(shop.app, db, client=application)
-        try:
-            yield cache
-        finally:
-            cache.close()
-            db.session.rollback()
+    return opened_cache(shop, application, **DEFAULTS | settings)
 
 
 @pytest.fixture
@@ -687,7 +675,7 @@ def test_what_is_owed_has_a_connection_that_is_open_and_waits_longer(cache):
     waits = [each._sock.gettimeout() for each in connections if each._sock is not None]
 
     assert server.PATIENCE in waits
-    assert {*waits} <= {server.PATIENCE, DEFAULTS["QUERY_CACHE_TIMEOUT_MS"] / 1000}
+    assert {*waits} <= {server.PATIENCE, DEFAULTS["timeout_ms"] / 1000}
 
 
 class Forwarder:

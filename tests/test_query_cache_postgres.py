@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import pytest
 from sqlalchemy import Engine, func, select, update
@@ -37,15 +38,15 @@ def move(engine: Engine) -> None:
         other.execute(update(User).where(User.id == 1).values(region="EU"))
 
 
-def opened(lab: Lab, engine: Engine) -> tuple[QueryCache, Session]:
-    session = Session(engine)
-    return QueryCache(lab.redis, session=session), session
+@contextmanager
+def opened(lab: Lab, engine: Engine) -> Iterator[tuple[QueryCache, Session]]:
+    with Session(engine) as session, closing(QueryCache(lab.redis, session=session)) as cache:
+        yield cache, session
 
 
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
 def test_what_an_older_snapshot_shows_is_not_stored(lab, engine, level):
-    cache, session = opened(lab, engine.execution_options(isolation_level=level))
-    try:
+    with opened(lab, engine.execution_options(isolation_level=level)) as (cache, session):
         assert session.scalar(EU) == 0  # from here on it sees what was there now
         move(engine)
 
@@ -56,38 +57,26 @@ def test_what_an_older_snapshot_shows_is_not_stored(lab, engine, level):
         session.rollback()
         assert cache.rows(EU, ttl=60) == [{"users": 1}]
         assert (cache.stats.misses, cache.stats.hits) == (1, 1)
-    finally:
-        cache.close()
-        session.close()
 
 
 def test_under_read_committed_an_open_transaction_reads_anew_and_is_stored(lab, engine):
-    cache, session = opened(lab, engine)
-    try:
+    with opened(lab, engine) as (cache, session):
         assert session.scalar(EU) == 0
         move(engine)
 
         assert cache.rows(EU, ttl=60) == cache.rows(EU, ttl=60) == [{"users": 1}]
         assert (cache.stats.misses, cache.stats.hits) == (1, 1)
-    finally:
-        cache.close()
-        session.close()
 
 
 def test_a_load_on_a_connection_of_its_own_is_looked_at_too(lab, engine):
-    cache, session = opened(lab, engine)
     level = engine.execution_options(isolation_level="REPEATABLE READ")
-    try:
-        with level.connect() as older:
-            count = cache.query(ttl=60, tags=["users"], name="count")(lambda: older.scalar(EU))
-            assert older.scalar(EU) == 0
-            move(engine)
+    with opened(lab, engine) as (cache, _), level.connect() as older:
+        count = cache.query(ttl=60, tags=["users"], name="count")(lambda: older.scalar(EU))
+        assert older.scalar(EU) == 0
+        move(engine)
 
-            assert count() == 0
-            assert dict(cache.stats.refused_fills) == {"an older transaction": 1}
-            older.rollback()
-            assert [count(), count()] == [1, 1]
-            assert cache.stats.hits == 1
-    finally:
-        cache.close()
-        session.close()
+        assert count() == 0
+        assert dict(cache.stats.refused_fills) == {"an older transaction": 1}
+        older.rollback()
+        assert [count(), count()] == [1, 1]
+        assert cache.stats.hits == 1

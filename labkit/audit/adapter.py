@@ -22,7 +22,6 @@ from collections.abc import Callable
 from typing import Any
 
 from labkit.audit.site import Place
-from labkit.errors import LabError
 
 CLIENT = ("client", "redis", "redis_client")
 TTL = ("ttl", "timeout", "expire", "expiration", "expiration_time", "seconds")
@@ -142,7 +141,8 @@ def _positional(target: Callable[..., Any]) -> bool:
 
 def name_of(target: Any) -> str:
     """Return what a target is called on a scoreboard."""
-    return str(getattr(target, "name", "") or getattr(target, "__qualname__", repr(target)))
+    named = getattr(target, "name", "") or getattr(target, "__qualname__", "")
+    return str(named or type(target).__qualname__)  # never its repr, which may hold an address
 
 
 def adapter_of(target: Any, invalidate: Callable[..., Any] | None = None) -> Any:
@@ -151,15 +151,7 @@ def adapter_of(target: Any, invalidate: Callable[..., Any] | None = None) -> Any
     Args:
         target: a subclass of `Adapter`, or any class with its methods; or a decorator.
         invalidate: as of `Decorator`.
-
-    Raises:
-        LabError: it is neither.
     """
     if inspect.isclass(target) and hasattr(target, "wrap"):
         return target
-    if not callable(target):
-        raise LabError(
-            f"{name_of(target)} is not callable: give a decorator, or a class with the methods of "
-            "labkit.audit.Adapter."
-        )
     return lambda place: Decorator(place, target, invalidate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextlib import nullcontext
@@ -14,7 +15,7 @@ from labkit.audit.adapter import Adapter, DoesNotApply
 from labkit.audit.site import Site
 
 TTL = 3_600  # seconds
-PATIENCE = 5.0  # seconds that a call gets: a cache that answers needs a thousandth of it
+PATIENCE = 4.0  # seconds that a call gets: less than the 5 that redis-py waits by default
 PASS, FAIL, NOT_APPLICABLE = "pass", "fail", "does not apply"
 
 
@@ -109,6 +110,13 @@ class Trial:
         """Return a function with the cache before it."""
         return self.cache.wrap(function, ttl)
 
+    def invalidate(self, cached: Callable[..., Any], *args: Any) -> None:
+        """Invalidate one entry; or all of the function's, where the cache can do no less."""
+        try:
+            self.cache.invalidate_one(cached, *args)
+        except DoesNotApply:
+            self.cache.invalidate_all(cached)
+
     def within(self, seconds: float, call: Callable[[], Any]) -> Any:
         """Return what a call returns, if it does so in time. It goes on in its thread otherwise.
 
@@ -130,6 +138,32 @@ class Trial:
         before = self.site.sql
         call()
         return self.site.sql - before
+
+    def commands(self, call: Callable[[], Any]) -> Counter[str]:
+        """Return how often Redis runs each command during a call, those within scripts as well."""
+        before = self._commands_so_far()
+        call()
+        counts = self._commands_so_far() - before
+        counts["INFO"] -= 1  # the look before it
+        return +counts
+
+    def _commands_so_far(self) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        about: Any = self.site.client.info("commandstats")
+        for name, each in about.items():
+            counts[re.split(r"\W", name.removeprefix("cmdstat_"))[0].upper()] += each["calls"]
+        return counts
+
+    def stored(self) -> list[bytes]:
+        """Return the keys that are in Redis.
+
+        Raises:
+            DoesNotApply: there is none, so that a row about Redis has nothing to look at.
+        """
+        found: Any = self.site.client.keys("*")
+        if not found:
+            raise DoesNotApply("it writes nothing to Redis")
+        return sorted(found)
 
 
 def expect(holds: bool, evidence: str) -> str:
@@ -189,6 +223,11 @@ class Call:
         """Whether it has ended, also by an error, before so many seconds have passed."""
         return bool(wait([self._future], seconds).done)
 
+    @property
+    def error(self) -> BaseException | None:
+        """What it has raised; None if nothing. It has ended."""
+        return self._future.exception(0)
+
     def result_within(self, seconds: float) -> Any:
         """Return what it returns, or raise what it raises.
 
@@ -206,7 +245,7 @@ class Call:
 def judge(probe: Probe, trial: Callable[[], Trial]) -> Row:
     """Run a probe and return its row. Whatever a cache raises, it has failed with."""
     try:
-        return probe.row(PASS, probe.run(trial()))
+        return probe.row(PASS, one_line(probe.run(trial())))
     except Failed as error:
         return probe.row(FAIL, one_line(str(error)))
     except DoesNotApply as error:
@@ -216,8 +255,13 @@ def judge(probe: Probe, trial: Callable[[], Trial]) -> Row:
 
 
 def one_line(text: str, longest: int = 90) -> str:
-    """Return a text without what differs from run to run: addresses, ports and folders."""
-    text = re.sub(r"0x[0-9a-f]+", "0x…", " ".join(text.split()))
+    """Return a text without what differs from run to run: addresses, ports and folders.
+
+    What a terminal would obey, and XML cannot hold, is taken out as well.
+    """
+    text = "".join(each if each.isprintable() else "�" for each in " ".join(text.split()))
+    text = re.sub(r"0x[0-9a-f]+", "0x…", text)
     text = re.sub(r"(127\.0\.0\.1|localhost):\d+", r"\1:…", text)
+    text = re.sub(r"Error -?\d+ ", "Error … ", text)  # a system's own number for it
     text = re.sub(r"/\S*labkit-\S*", "…", text)
     return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -1,7 +1,8 @@
 """Running probes: each in a process of its own, which is ended if it does not end by itself.
 
 A process is forked for each probe, opens a Redis and a shop of its own, and the cache upon them. So
-no probe sees what another has left, a cache may hang or crash, and what it starts ends with it.
+no probe sees what another has left, a cache may hang or crash, and what it starts ends with it, as
+long as it stays in the probe's process group. If the audit itself is killed, a watchdog does that.
 """
 
 from __future__ import annotations
@@ -11,21 +12,24 @@ import json
 import os
 import selectors
 import signal
+import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 from labkit.audit import guard
 from labkit.audit.probe import FAIL, PROBES, Probe, Row, Trial, judge, one_line
 from labkit.audit.report import Scoreboard
-from labkit.audit.site import opened
+from labkit.audit.site import opened, redis_program
 from labkit.audit.target import NotAuditable, Target
+from labkit.cache.query_cache import close_all
 from labkit.errors import LabError
 
-PROBE_SECONDS = 10.0  # that a probe may take; it takes a tenth of a second, or three at the most
-AUDIT_SECONDS = 60.0  # that all of them may take: twice what a busy machine needs
+PROBE_SECONDS = 20.0  # that a probe may take: one, or four at the most, unless the machine is busy
+AUDIT_SECONDS = 120.0  # that all of them may take: some 15, unless the machine is busy
 AT_ONCE = max(2, min(4, 2 * (os.cpu_count() or 1)))  # most probes that wait use no processor
 CAN_FORK = hasattr(os, "fork")
 
@@ -46,20 +50,16 @@ def audit(
 
     Raises:
         NotAuditable: it could not be run, with the reason in a line.
-        LabError: there is no Redis here that could be killed and frozen.
+        LabError: this system cannot fork, or has no Redis that could be killed and frozen.
     """
-    if not CAN_FORK:
-        raise LabError(
-            "the audit runs each probe in a forked process, which this system cannot.\n"
-            "Run it on Linux, on macOS or in WSL."
-        )
     target = Target(given, invalidate)
-    name = _first_call(target)
+    name = first_call(target)
     wanted = every_probe() if probes is None else list(probes)
     rows: dict[str, Row] = {}
-    for row in _rows(target, wanted):
-        rows[row.probe] = row
-        on_row(row)
+    with closing(rows_of(target, wanted)) as ending:
+        for row in ending:
+            rows[row.probe] = row
+            on_row(row)
     return Scoreboard(name, [rows[each.name] for each in wanted])
 
 
@@ -68,14 +68,27 @@ def every_probe() -> list[Probe]:
     return sorted(PROBES.values(), key=lambda each: each.lesson)
 
 
-def _first_call(target: Target) -> str:
+def first_call(target: Target) -> str:
     """Return what the cache is called, after one call that must succeed.
 
     Raises:
         NotAuditable: there is no such thing, it raises, or it does not answer.
+        LabError: this system cannot fork, or has no Redis that could be killed and frozen.
     """
-    child = Child(lambda: _try_once(target))
-    told = next(iter(_ended([child], PROBE_SECONDS)))[1]
+    if not CAN_FORK:
+        raise LabError(
+            "the audit runs each probe in a forked process, which this system cannot.\n"
+            "Run it on Linux, on macOS or in WSL."
+        )
+    redis_program()
+    with watchdog() as dog:
+        child = Child(lambda: _try_once(target), dog)
+        try:
+            while not (ended := _ended([child], PROBE_SECONDS)):
+                pass
+        finally:
+            child.kill()
+    told = ended[0][1]
     if told is None:
         raise NotAuditable(
             f"{target.name} does not answer its first call: it was ended after {PROBE_SECONDS:g} s."
@@ -109,7 +122,7 @@ def _try_once(target: Target) -> dict[str, Any]:
                 cached = cache.wrap(region_of, 60)
                 cached(1)
                 cache.close()
-            return {"name": cache.name or target.name}
+            return {"name": one_line(str(cache.name or target.name))}
     except NotAuditable as error:
         return {"error": str(error)}
     except LabError as error:
@@ -119,7 +132,17 @@ def _try_once(target: Target) -> dict[str, Any]:
         return {"error": f"{target.name} raises at its first call: {raised}"}
 
 
-def _rows(target: Target, probes: Sequence[Probe]) -> Iterator[Row]:
+def rows_of(target: Target, probes: Sequence[Probe]) -> Generator[Row, None, None]:
+    """Give each probe's row as it ends.
+
+    Raises:
+        NotAuditable: the cache goes elsewhere, or all of it takes too long.
+    """
+    with watchdog() as dog:
+        yield from _rows(target, probes, dog)
+
+
+def _rows(target: Target, probes: Sequence[Probe], dog: Watchdog) -> Generator[Row, None, None]:
     """Give each probe's row as it ends.
 
     Raises:
@@ -132,7 +155,7 @@ def _rows(target: Target, probes: Sequence[Probe]) -> Iterator[Row]:
         while waiting or running:
             while waiting and len(running) < AT_ONCE:
                 each = waiting.pop(0)
-                running[Child(lambda each=each: _try(each, target))] = each  # type: ignore[misc]
+                running[Child(partial(_try, each, target), dog)] = each
             for child, told in _ended(running, deadline - time.monotonic()):
                 each = running.pop(child)
                 if told is None:
@@ -167,24 +190,23 @@ class Child:
         timed_out: whether it was ended because its time was up.
     """
 
-    def __init__(self, work: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, work: Callable[[], dict[str, Any]], dog: Watchdog) -> None:
         self.timed_out = False
         self.deadline = time.monotonic() + PROBE_SECONDS
+        self._dog = dog
         reader, writer = os.pipe()
-        with warnings.catch_warnings():
-            # Python warns of other threads' locks. A child that waits for one is ended.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self.pid = os.fork()
+        self.pid = _fork()
         if self.pid == 0:
             os.close(reader)
-            _work_and_exit(work, writer)
+            _work_and_exit(work, writer, dog)
+        with suppress(OSError):  # whichever of us is first
+            os.setpgid(self.pid, self.pid)
         os.close(writer)
         self.pipe = os.fdopen(reader, "rb")
-        self._status = 0
 
     def read(self) -> dict[str, Any] | None:
         """Return what it tells; None if it has ended without a word."""
-        told = self.pipe.read()
+        told = self.pipe.readline()  # and no further: what it has started may hold the other end
         self.kill()
         try:
             return json.loads(told)  # type: ignore[no-any-return]
@@ -193,10 +215,13 @@ class Child:
 
     def kill(self) -> None:
         """End it, and every process that it has started."""
-        with suppress(ProcessLookupError):
+        if self.pipe.closed:
+            return
+        with suppress(OSError):  # there is none left; macOS refuses where all are zombies
             os.killpg(self.pid, signal.SIGKILL)
+        self._dog.forget(self.pid)  # before its number can be another's
         with suppress(ChildProcessError):
-            self._status = os.waitpid(self.pid, 0)[1]
+            os.waitpid(self.pid, 0)
         self.pipe.close()
 
     def how_it_ended(self) -> str:
@@ -206,18 +231,103 @@ class Child:
         return "its process ended before it had an answer"
 
 
-def _work_and_exit(work: Callable[[], dict[str, Any]], writer: int) -> None:
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Python warns of other threads' locks. A child that waits for one is ended.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _work_and_exit(work: Callable[[], dict[str, Any]], writer: int, dog: Watchdog) -> None:
     """Do it and end this process. What a cache prints goes nowhere; nothing is tidied up twice."""
     try:
         os.setpgid(0, 0)
+        dog.watch_me()
+        os.register_at_fork(after_in_child=partial(_close, writer))  # it tells that we have ended
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(nowhere, stream)
+        _be_silent()
+        close_all()  # the caches of the process that audits see no writes of a probe
         told = work()
         told["foreign"] = ", ".join(sorted(set(guard.foreign)))
         with os.fdopen(writer, "wb") as pipe:
-            pipe.write(json.dumps(told).encode())
+            pipe.write(json.dumps(told).encode() + b"\n")
+    finally:
+        os._exit(0)
+
+
+def _close(descriptor: int) -> None:
+    with suppress(OSError):
+        os.close(descriptor)
+
+
+def _be_silent() -> None:
+    """Send what is printed nowhere, also where a notebook has streams of its own."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+    sys.stdout = sys.stderr = os.fdopen(nowhere, "w")
+
+
+class Watchdog:
+    """A process that outlives this one by a moment, to end the probes that it has left.
+
+    A process that is killed by SIGKILL ends nobody. But its end of a pipe is closed.
+    """
+
+    def __init__(self) -> None:
+        reader, self._pipe = os.pipe()
+        self._pid = _fork()
+        if self._pid == 0:
+            os.close(self._pipe)
+            _watch_and_exit(reader)
+        os.close(reader)
+
+    def watch_me(self) -> None:
+        """Have the process group of this process, which is a probe's, ended with the audit."""
+        self._say("+", os.getpid())
+        os.close(self._pipe)  # held by the audit alone
+
+    def forget(self, group: int) -> None:
+        """Say that a group has ended."""
+        self._say("-", group)
+
+    def close(self) -> None:
+        """End the watchdog."""
+        self._say("-", 0)  # aloud: a process of somebody else may hold the pipe open
+        os.close(self._pipe)
+        with suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+
+    def _say(self, sign: str, group: int) -> None:
+        with suppress(OSError):  # somebody has killed it
+            os.write(self._pipe, f"{sign} {group}\n".encode())
+
+
+@contextmanager
+def watchdog() -> Iterator[Watchdog]:
+    """Give a watchdog that ends with the `with` block."""
+    dog = Watchdog()
+    try:
+        yield dog
+    finally:
+        dog.close()
+
+
+def _watch_and_exit(reader: int) -> None:
+    """Note which groups there are, until the audit says that it has done, or has ended."""
+    try:
+        os.setpgid(0, 0)
+        _be_silent()
+        groups: set[int] = set()
+        with os.fdopen(reader, "rb") as pipe:
+            for line in pipe:
+                sign, group = line.split()
+                if group == b"0":
+                    break
+                (groups.add if sign == b"+" else groups.discard)(int(group))
+        for each in groups:
+            with suppress(OSError):
+                os.killpg(each, signal.SIGKILL)
     finally:
         os._exit(0)
 

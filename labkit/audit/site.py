@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -21,13 +22,14 @@ from sqlalchemy import NullPool, event, insert, select
 from labkit.errors import LabError
 from labkit.servers import Keeper, choose_redis
 from labkit.servers.cluster import PORT_ATTEMPTS, PortTaken, run_on_port
-from labkit.servers.redis import find_program, free_port
+from labkit.servers.redis import find_program
 from labkit.shop.app import prepare_engine
 from labkit.shop.models import User, db
 
 USERS = 100
 OLD, NEW = "old", "new"  # regions
 READY_TIMEOUT = 10.0  # seconds
+PORTS = range(20_000, 32_000)  # systems give outgoing connections others: Linux, from 32,768 on
 
 
 class Place:
@@ -52,24 +54,42 @@ class Place:
         return redis.Redis.from_url(self.url)
 
 
+def redis_program() -> tuple[str, Path]:
+    """Return the Redis that the audit runs: LABKIT_REDIS's own, if that is one which we may kill.
+
+    It comes with its kind: "server", found on PATH, or "wheel".
+
+    Raises:
+        LabError: there is none here.
+    """
+    kind = choose_redis(os.environ.get("LABKIT_REDIS") or "auto")[0]
+    if kind not in ("server", "wheel"):
+        kind = choose_redis("auto")[0]
+    if kind == "fake":
+        raise LabError(
+            "the audit kills and freezes a real Redis, and there is none here.\n"
+            "Install redis-server; or on Linux or macOS, pip install 'labkit[audit]'."
+        )
+    return kind, find_program(kind)
+
+
 class Server:
-    """A Redis program on a loopback port, which a probe may kill, freeze and start again."""
+    """A Redis program on a loopback port, which a probe may kill, freeze and start again.
+
+    Attributes:
+        kind: "server", found on PATH, or "wheel".
+        port: where it listens.
+        pid: the present process.
+    """
 
     def __init__(self, keeper: Keeper) -> None:
-        kind = choose_redis(os.environ.get("LABKIT_REDIS") or "auto")[0]
-        if kind not in ("server", "wheel"):  # one that is ours to kill
-            kind = choose_redis("auto")[0]
-        if kind == "fake":
-            raise LabError(
-                "the audit kills and freezes a real Redis, and there is none here.\n"
-                "Install redis-server, or use Linux or macOS, where the wheel has one."
-            )
-        self._keeper, self._program = keeper, find_program(kind)
+        self.kind, self._program = redis_program()
+        self._keeper = keeper
         self._password = secrets.token_urlsafe(24)
         self._starts = 0
         self.port, self.pid = 0, 0
         for _ in range(PORT_ATTEMPTS):
-            self.port = free_port()
+            self.port = steady_port()
             with contextlib.suppress(PortTaken):
                 self.start()
                 return
@@ -99,6 +119,10 @@ class Server:
             self._program, self.directory, self.port, [*settings], self._password, self._keeper
         )
 
+    def restore(self) -> None:
+        """Start it again with the data that a SAVE of its last run has written."""
+        self.start(f'dir "{self.directory}"')
+
     def client(self) -> redis.Redis:
         """Return a client for looking and tampering: it waits for a while, and tries once."""
         return redis.Redis.from_url(
@@ -125,6 +149,19 @@ class Server:
         os.kill(self.pid, signal.SIGCONT)
 
 
+def steady_port() -> int:
+    """Return a free loopback port that stays so while its server is away.
+
+    Among those that outgoing connections are given, one could get it meanwhile: even a client that
+    tries to reach the server would now and then, and be connected to itself.
+    """
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
 class Site:
     """A shop with a hundred users in SQLite, and the place where a cache of it is opened.
 
@@ -145,27 +182,36 @@ class Site:
         except BaseException:
             self._keeper.close()
             raise
-        self.app = self._open_shop()
-        self.place = Place(self.server.url, self.app)
         self.client = self.server.client()
+        self._open(self.server.url)
+
+    def _open(self, url: str) -> None:
+        self._file, self._log = self.directory / "shop.db", self.directory / "selects"
+        is_new = not self._file.exists()
+        self._log.touch()
+        self.app = self._open_shop()
+        self.place = Place(url, self.app)
         self.after_load: Callable[[], object] = lambda: None
         self.broken = False
+        if is_new:
+            self._fill_shop()
+        event.listen(self.engine, "before_cursor_execute", self._count)
 
     def _open_shop(self) -> Flask:
         app = Flask("audit")
-        self._file, self._log = self.directory / "shop.db", self.directory / "selects"
-        self._log.touch()
         app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{self._file}"
         app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"poolclass": NullPool}  # safe after a fork
         db.init_app(app)
         with app.app_context():
             self.engine = db.engine
             prepare_engine(self.engine)
-            db.create_all()
-            with self.engine.begin() as connection:
-                connection.execute(insert(User), [_user(number) for number in range(1, USERS + 1)])
-        event.listen(self.engine, "before_cursor_execute", self._count)
         return app
+
+    def _fill_shop(self) -> None:
+        with self.app.app_context():
+            db.create_all()
+        with self.engine.begin() as connection:
+            connection.execute(insert(User), [_user(number) for number in range(1, USERS + 1)])
 
     def _count(self, _: Any, __: Any, sql: str, *___: Any) -> None:
         if sql.startswith("SELECT"):
@@ -202,10 +248,27 @@ class Site:
         where, values = ("", [region]) if user is None else (" WHERE id = ?", [region, user])
         connection = sqlite3.connect(self._file)
         try:
+            connection.execute("PRAGMA synchronous = OFF")  # no power cut is survived here
             with connection:
                 connection.execute(f"UPDATE users SET region = ?{where}", values)
         finally:
             connection.close()
+
+
+class Joined(Site):
+    """The same shop and the same Redis, in a process that was started anew.
+
+    Args:
+        url: of the Redis.
+        directory: of the site.
+    """
+
+    def __init__(self, url: str, directory: Path) -> None:
+        self.directory = directory
+        self._open(url)
+
+    def close(self) -> None:
+        """Leave all of it to the process that has opened it."""
 
 
 class Broken(Exception):
@@ -222,9 +285,9 @@ _current: list[Site] = []
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[Site]:
+def opened(make: Callable[[], Site] = Site) -> Iterator[Site]:
     """Open a site for this process: it is what `current` returns within the `with` block."""
-    site = Site()
+    site = make()
     _current.append(site)
     try:
         yield site

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from labkit.audit.adapter import Adapter, adapter_of, name_of
+from labkit.audit.probe import one_line
 from labkit.audit.site import Place
 from labkit.errors import LabError
 
@@ -29,18 +30,46 @@ class Target:
 
     def __init__(self, given: Any, invalidate: Any = None) -> None:
         self.given, self.invalidate = given, invalidate
-        self.name = given if isinstance(given, str) else name_of(given)
+        self.name = shown(given)
 
     def open(self, place: Place) -> Adapter:
         """Open the cache at a place. A module that is named is imported now, when REDIS_URL is set.
+
+        This is for a process of the audit's own, as importing the module anew spoils any other.
 
         Raises:
             NotAuditable: there is no such module or name, or it cannot be called.
         """
         for name in URLS:
             os.environ[name] = place.url
-        make: Callable[[Place], Adapter] = adapter_of(found(self.given), found(self.invalidate))
+        named = {package_of(each) for each in (self.given, self.invalidate)}
+        forget_imported(named - {"", "labkit"})
+        given, invalidate = found(self.given), found(self.invalidate)
+        for value, meant in ((given, self.given), (invalidate, self.invalidate)):
+            if value is not None and not callable(value):
+                raise NotAuditable(f"{shown(meant)} is not callable.")
+        make: Callable[[Place], Adapter] = adapter_of(given, invalidate)
         return make(place)
+
+
+def shown(given: Any) -> str:
+    """Return what messages call something: the text that names it, if it was given by one."""
+    return given if isinstance(given, str) else name_of(given)
+
+
+def package_of(given: Any) -> str:
+    """Return the package that a text `package.module:name` is of; "" for anything else."""
+    return given.partition(":")[0].partition(".")[0] if isinstance(given, str) else ""
+
+
+def forget_imported(packages: set[str]) -> None:
+    """Have packages imported anew: what is imported by now has read another REDIS_URL, or none.
+
+    So it is under pytest, whose conftest.py may import the application.
+    """
+    for module in list(sys.modules):
+        if module.partition(".")[0] in packages:
+            del sys.modules[module]
 
 
 def found(given: Any) -> Any:
@@ -59,13 +88,12 @@ def found(given: Any) -> Any:
     try:
         value: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name and module_name.startswith(error.name):
+        if f"{module_name}.".startswith(f"{error.name}."):
             raise NotAuditable(f"there is no module {error.name} here: {given}.") from None
         raise NotAuditable(f"{module_name} cannot be imported: {error}.") from None
-    except Exception as error:
-        raise NotAuditable(
-            f"{module_name} cannot be imported: {type(error).__name__}: {error}."
-        ) from None
+    except (Exception, SystemExit) as error:
+        raised = one_line(f"{type(error).__name__}: {error}").removesuffix(".")
+        raise NotAuditable(f"{module_name} cannot be imported: {raised}.") from None
     for part in name.split("."):
         try:
             value = getattr(value, part)

@@ -56,8 +56,9 @@ class Answers(Workings):
             return self._bypass(question, getattr(error, "reason", "no key"), load)
         try:
             found = server.ask(tokens.look, key, *self._qualify(question.tags))
-            if found.value is not None:
-                answer = loads(found.value)
+            view = found.view
+            if view is not None:
+                answer = loads(view)
                 self.stats.count_hit()
                 if signals.hit.receivers:
                     say(signals.hit, self, name=question.name, key=key)

@@ -2,7 +2,7 @@
 
 A server that starts again, or a replica that takes over, may come with entries from a while ago,
 and without the invalidations since: persistence and replication lag behind. So each new connection
-compares the server's `run_id` with the one that the entries are from (`recognise`). If it is
+compares the server's `run_id` with the one that the entries are from (`_recognise`). If it is
 another one, the token that every entry carries is replaced before anything is read.
 (https://redis.io/docs/latest/commands/info/)
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from functools import lru_cache, partial
 from importlib import resources
 from typing import Any
@@ -77,9 +76,11 @@ class OwnPool(ConnectionPool):
         except IndexError:
             return super().get_connection()
         self._in_use_connections.add(connection)
-        with suppress(redis.RedisError, OSError):
+        try:
             if not connection.can_read():
                 return connection
+        except (redis.RedisError, OSError):  # the server has closed it
+            connection.disconnect()
         super().release(connection)
         return super().get_connection()  # which opens it again
 
@@ -251,7 +252,7 @@ def _greet(
             then(connection)
         elif not in_cluster:  # a cluster's client has logged in already
             connection.on_connect()
-        recognise(ask, names)
+        _recognise(ask, names)
         on_greeted()
     except MovedError:
         pass  # of a cluster's nodes one has our keys, and this is another
@@ -261,7 +262,7 @@ def _greet(
         raise InvalidResponse(f"no Redis answers: {error!r}") from error
 
 
-def recognise(ask: Callable[..., Any], names: tuple[str, str]) -> None:
+def _recognise(ask: Callable[..., Any], names: tuple[str, str]) -> None:
     """Replace the token that every entry carries, if the entries are of another server's time.
 
     Args:
@@ -278,8 +279,6 @@ def recognise(ask: Callable[..., Any], names: tuple[str, str]) -> None:
 
 
 def _run_id(about: Any) -> str:
-    if isinstance(about, dict):
-        return str(about.get("run_id", ""))
     text = about.decode() if isinstance(about, bytes) else str(about)
     found = [line for line in text.splitlines() if line.startswith("run_id:")]
     return found[0].removeprefix("run_id:").strip() if found else "unknown"

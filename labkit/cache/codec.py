@@ -73,20 +73,24 @@ def dumps(value: Any) -> bytes:
         raise NotStorable("the value is nested too deeply, or contains itself") from None
 
 
-def loads(data: bytes) -> Any:
+def loads(data: bytes | memoryview) -> Any:
     """Return the value that `dumps` made these bytes of.
+
+    Args:
+        data: the bytes, or a view of a part of some.
 
     Raises:
         CorruptData: there is no such value here. Take it for a miss.
-        TypeError: the argument is not bytes.
+        TypeError: the argument is neither.
     """
-    if not isinstance(data, bytes):
+    whole: Any = data.obj if isinstance(data, memoryview) else data
+    if not isinstance(whole, bytes):
         kind = type(data).__name__
         raise TypeError(f"loads takes bytes, not {kind}: open Redis without decode_responses")
     try:
         value = orjson.loads(data)
         # The first search is the faster one by far; most data has no tag and is ready now.
-        return _read(value) if b"$" in data and TAGGED in data else value
+        return _read(value) if b"$" in whole and TAGGED in whole else value
     except Exception as error:
         raise CorruptData(f"{len(data)} bytes that this codec did not write: {error!r}") from error
 

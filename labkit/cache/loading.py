@@ -99,4 +99,4 @@ def wait_for_lease(
 
 
 def _is_settled(found: Lookup) -> bool:
-    return found.value is not None or found.ours or found.busy
+    return found.entry is not None or found.ours or found.busy

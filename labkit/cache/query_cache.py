@@ -277,6 +277,12 @@ class QueryCache(Answers, Invalidation):
 _all: weakref.WeakSet[QueryCache] = weakref.WeakSet()
 
 
+def close_all() -> None:
+    """Close every cache of this process, as a forked child may that has nothing to do with them."""
+    for cache in list(_all):
+        cache.close()
+
+
 def _after_fork() -> None:
     """Begin anew in a child: it has the parent's counts, and waits for threads that it has not."""
     for cache in list(_all):

@@ -86,9 +86,10 @@ def has_pending_writes(session: Any) -> bool:
     """Whether a session has something to flush, or has sent writes that are not committed."""
     if not session._is_clean():  # what `new`, `dirty` and `deleted` say, at a thirtieth of the cost
         return True
-    if session.get_transaction() is None:  # as it is in most requests that begin with a hit
+    transaction = session.get_transaction()
+    if transaction is None:  # as it is in most requests that begin with a hit
         return False
-    return any(WAITING in connection.info for connection in _connections(session))
+    return any(WAITING in each.info for each in transaction.connections if not each.closed)
 
 
 def reads_an_old_snapshot(session: Any) -> bool:

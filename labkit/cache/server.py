@@ -1,4 +1,4 @@
-"""Redis as the cache sees it: asked within a time-out, spared while it does not answer, never owed.
+"""Redis as the cache sees it: asked within a time-out, spared while silent, told what it missed.
 
 An invalidation that could not be sent is owed. Until it has been delivered this process uses no
 entry, and a thread of its own goes on trying. It replaces the token of everything, on a connection
@@ -28,7 +28,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 from labkit.cache import tokens
 from labkit.cache.breaker import Breaker
-from labkit.cache.client import Client, open_and_wait, own_client, recognise
+from labkit.cache.client import Client, open_and_wait, own_client
 from labkit.cache.settings import Settings, SettingsError
 from labkit.cache.writes import EVERYTHING
 
@@ -83,7 +83,10 @@ class Server:
         return bool(self._owed)
 
     def why_not(self) -> str:
-        """Return why Redis should not be asked now; empty if it may be."""
+        """Return why no entry may be used now, and Redis is not asked; empty if it may be.
+
+        After an error, an empty answer makes the caller the one that tries.
+        """
         if self._owed:
             return "an invalidation is owed"
         return "" if self._breaker.allows() else "Redis does not answer"
@@ -151,7 +154,7 @@ class Server:
                 client = own_client(
                     self._given, time_out, self._names, on_greeted=self._keep_standby_open
                 )
-                recognise(_asking(client, self._names[0]), self._names)
+                client.get(self._names[0])  # opens the connection, which recognises the server
                 self._look_at_policy(client)
                 if self._standby is None:  # a client that greets nobody, such as fakeredis'
                     self._keep_standby_open()
@@ -226,18 +229,6 @@ class Server:
             return False
         self._breaker.succeeded()
         return True
-
-
-def _asking(client: Client, key: str) -> Callable[..., Any]:
-    """Return what sends a command to the node that has the key, whichever it is."""
-
-    def ask(*command: Any) -> Any:
-        if command[0] == "INFO" and hasattr(client, "get_node_from_key"):
-            about = client.info("server", target_nodes=client.get_node_from_key(key))
-            return about
-        return client.info("server") if command[0] == "INFO" else client.execute_command(*command)
-
-    return ask
 
 
 def _of_each_node(about: dict[str, Any]) -> list[dict[str, Any]]:

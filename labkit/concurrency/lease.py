@@ -40,7 +40,7 @@ def fetch_with_lease(
     client: redis.Redis,
     key: str,
     load: Callable[[], bytes],
-    ttl: int,
+    ttl: float,
     lease_ms: int,
     *tags: str,
     on_miss: Callable[[], object] = lambda: None,

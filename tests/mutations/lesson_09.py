@@ -34,7 +34,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "an entry that counts whatever its tokens: labkit",
         TOKENS,
-        "if entry is None or not entry.startswith(stamp):",
+        "if entry is None or not entry.startswith(stamp_of(tokens)):",
         "if entry is None:",
     ),
     (

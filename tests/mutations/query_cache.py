@@ -35,7 +35,7 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     (
         "writes that were flushed are not pending",
         READS,
-        "return any(WAITING in connection.info for connection in _connections(session))",
+        "return any(WAITING in each.info for each in transaction.connections if not each.closed)",
         "return False",
         BASIC,
     ),

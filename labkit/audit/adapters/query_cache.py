@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any
 
 from labkit.audit.adapter import Adapter
@@ -10,18 +11,20 @@ from labkit.audit.site import Place
 from labkit.cache import QueryCache
 
 NAMESPACE = "{shop}"  # with a hash tag, for a Cluster
+LEASE_MS = 3_000  # longer than a load takes here: the default is for queries of up to 10 s
 
 
 class QueryCacheAdapter(Adapter):
     """The cache at the end of the road."""
 
-    name = "QueryCache"
+    name = f"QueryCache {metadata.version('labkit')}"
     cluster = True
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         self.cache = QueryCache()
         place.app.config["QUERY_CACHE_NAMESPACE"] = NAMESPACE
+        place.app.config["QUERY_CACHE_LEASE_MS"] = LEASE_MS
         self.cache.init_app(place.app, place.db, client=place.client())
 
     def wrap(self, function: Callable[..., Any], ttl: int) -> Callable[..., Any]:

@@ -3,6 +3,6 @@
 Importing this package fills `labkit.audit.probe.PROBES`.
 """
 
-from labkit.audit.probes import invalidation, outages, races, values
+from labkit.audit.probes import contexts, invalidation, keys, outages, races, ttl, values
 
-__all__ = ["invalidation", "outages", "races", "values"]
+__all__ = ["contexts", "invalidation", "keys", "outages", "races", "ttl", "values"]

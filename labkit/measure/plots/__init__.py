@@ -5,6 +5,7 @@ from labkit.measure.plots.contexts import transaction
 from labkit.measure.plots.copies import copies, formats
 from labkit.measure.plots.invalidation import invalidation_cost
 from labkit.measure.plots.keys import byte_diff, promises
+from labkit.measure.plots.scoreboard import scoreboard
 from labkit.measure.plots.sequences import cache_aside
 from labkit.measure.plots.style import PALETTE
 from labkit.measure.plots.ttl import deadlines, growth, policies
@@ -23,6 +24,7 @@ __all__ = [
     "invalidation_cost",
     "policies",
     "promises",
+    "scoreboard",
     "speed_up",
     "transaction",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ STYLE: dict[Any, Any] = {
     "ytick.color": INK,
     "legend.frameon": False,
     "figure.dpi": 110,
+    "svg.hashsalt": "labkit",  # the names within an SVG are the same in each run
 }
 WIDTH = 8.0  # inches
 TITLE_LETTERS = 72  # of a line of a title; more would be cut off
@@ -47,8 +49,14 @@ def color(name: str) -> str:
 
 
 @contextmanager
-def figure(title: str, height: float) -> Iterator[Axes]:
-    """Give axes to draw on in the house style, and show them afterwards."""
+def figure(title: str, height: float, save_as: Path | None = None) -> Iterator[Axes]:
+    """Give axes to draw on in the house style, and show them afterwards.
+
+    Args:
+        title: what the picture says.
+        height: in inches.
+        save_as: an SVG file to write, in place of showing it. It holds no date and no version.
+    """
     import matplotlib.pyplot as plt
 
     with plt.rc_context(STYLE):
@@ -57,7 +65,10 @@ def figure(title: str, height: float) -> Iterator[Axes]:
             yield axes
             lines = textwrap.fill(title, TITLE_LETTERS)
             figure.suptitle(lines, x=0.01, ha="left")  # over the names too: it may be long
-            plt.show()
+            if save_as is None:
+                plt.show()
+            else:
+                figure.savefig(save_as, metadata={"Date": None, "Creator": None})
         finally:
             plt.close(figure)  # or a notebook would draw it again, whatever went wrong
 

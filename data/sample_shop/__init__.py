@@ -1,0 +1,1 @@
+"""A bookshop that caches its lists in Redis."""

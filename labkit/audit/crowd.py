@@ -1,0 +1,147 @@
+"""Several callers at once: a crowd that asks for what is missing, and other processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from labkit.audit.probe import PATIENCE, Failed, Trial, one_line
+from labkit.audit.site import Site
+
+A_WHILE = 0.75  # seconds without a new arrival, after which nobody else is expected
+HELD = 3.0  # seconds that a load is held, whoever is missing
+PAUSE = 0.005  # seconds between two looks
+CALLER, LOADER, OVER = b"c", b"l", b"o"
+
+
+class Crowd:
+    """Holds each load until every caller has come to one, or nobody has come for a while.
+
+    So a cache that lets every caller load does so in each run, and one that does not shows that it
+    has had them wait. It counts in a file: callers may be in other processes.
+
+    Args:
+        site: whose loads are held.
+        callers: how many there will be.
+    """
+
+    def __init__(self, site: Site, callers: int) -> None:
+        self._site, self._callers = site, callers
+        self._log = site.directory / "crowd"
+        self._log.touch()
+        site.after_load = self.hold
+
+    def call(self, ask: Callable[[], Any]) -> Any:
+        """Return what a caller gets, who asks once all callers are ready to."""
+        self._note(CALLER)
+        end = time.monotonic() + HELD
+        while self._log.read_bytes().count(CALLER) < self._callers and time.monotonic() < end:
+            time.sleep(PAUSE)
+        return ask()
+
+    def hold(self) -> None:
+        """Hold a load. Once the first has gone on, none is held any more."""
+        self._note(LOADER)
+        arrivals, changed = 0, time.monotonic()
+        end = changed + HELD
+        while not self.is_over:
+            now, seen = time.monotonic(), self._log.read_bytes()
+            if len(seen) != arrivals:
+                arrivals, changed = len(seen), now
+            if seen.count(LOADER) == self._callers or now > min(changed + A_WHILE, end):
+                self._note(OVER)
+            time.sleep(PAUSE)
+
+    @property
+    def has_come(self) -> bool:
+        """Whether a load is held, or was."""
+        return LOADER in self._log.read_bytes()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether loads are not held any more."""
+        return OVER in self._log.read_bytes()
+
+    def _note(self, what: bytes) -> None:
+        with self._log.open("ab", buffering=0) as log:  # atomic, across processes
+            log.write(what)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds that a load brings about.
+
+    Raises:
+        Failed: it does not.
+    """
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        if time.monotonic() > end:
+            raise Failed("the function was not called")
+        time.sleep(PAUSE)
+
+
+class Process:
+    """A forked process that opens the cache anew, does one thing, and tells what came of it.
+
+    Args:
+        trial: whose site, and whose way to open the cache, it has.
+        work: called in the process; what it returns is told, if JSON takes it.
+    """
+
+    def __init__(self, trial: Trial, work: Callable[[Trial], Any]) -> None:
+        reader, writer = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of other threads' locks
+            self._pid = os.fork()
+        if self._pid == 0:
+            os.close(reader)
+            _work_and_exit(trial, work, writer)
+        os.close(writer)
+        self._pipe = os.fdopen(reader, "rb")
+
+    def result_within(self, seconds: float) -> Any:
+        """Return what the process tells; it is ended then.
+
+        Raises:
+            Failed: it raises, or tells nothing in time.
+        """
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._pipe, selectors.EVENT_READ)
+            in_time = selector.select(seconds)
+        told = self._pipe.read() if in_time else b""
+        self.kill()
+        if not told:
+            raise Failed(f"no answer within {seconds:g} s" if not in_time else "a process crashed")
+        result = json.loads(told)
+        if "error" in result:
+            raise Failed(result["error"])
+        return result["result"]
+
+    def kill(self) -> None:
+        """End it where it stands."""
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+        self._pipe.close()
+
+
+def _work_and_exit(trial: Trial, work: Callable[[Trial], Any], writer: int) -> None:
+    try:
+        try:
+            told = {"result": work(Trial(trial.site, trial.open, trial.in_context))}
+        except Failed as error:
+            told = {"error": str(error)}
+        except BaseException as error:
+            told = {"error": one_line(f"{type(error).__name__}: {error}")}
+        with os.fdopen(writer, "wb") as pipe:
+            pipe.write(json.dumps(told).encode())
+    finally:
+        os._exit(0)

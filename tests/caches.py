@@ -1,0 +1,37 @@
+"""A QueryCache on the shop, as tests of several files open it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from labkit.cache import QueryCache
+from labkit.lab import Lab
+from labkit.shop import User, db
+
+
+@contextmanager
+def opened_cache(shop: Lab, client: Any, **settings: Any) -> Iterator[QueryCache]:
+    """Give a cache of the shop's application within its context; all users are in the US.
+
+    Args:
+        shop: its application and its database are used.
+        client: of the Redis that is used.
+        settings: as of `Settings`.
+    """
+    with pytest.MonkeyPatch.context() as patch, shop.app.app_context():
+        for name, value in settings.items():
+            patch.setitem(shop.app.config, f"QUERY_CACHE_{name.upper()}", value)
+        db.session.execute(update(User).values(region="US"))
+        db.session.commit()
+        cache = QueryCache()
+        cache.init_app(shop.app, db, client=client)
+        try:
+            yield cache
+        finally:
+            cache.close()
+            db.session.rollback()
