@@ -48,7 +48,7 @@ class Recorded(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def setup(self) -> None:
-        self.timeout = self.server.timeout_of_idle
+        self.timeout = self.server.timeout_of_idle  # type: ignore[misc]
         super().setup()
 
     def log_message(self, *_: Any) -> None:
@@ -216,6 +216,20 @@ def test_hits_are_spread_evenly_and_a_ratio_is_one() -> None:
             mixed("h", "m", wrong)
 
 
+def test_meanwhile_is_called_once_while_requests_are_sent(site: Site) -> None:
+    looks: list[int] = []
+
+    def look() -> None:
+        while len(site.paths) < 5:
+            time.sleep(0.01)
+        looks.append(len(site.paths))
+
+    found = load(site.url, seconds=1, connections=1, meanwhile=look)
+
+    assert len(looks) == 1
+    assert 5 <= looks[0] < found.requests
+
+
 def test_littles_law_holds_in_a_closed_loop(site: Site) -> None:
     """Each of three connections waits a hundredth of a second for each answer."""
     site.before_answer = lambda number: threading.Event().wait(0.01)
@@ -237,6 +251,7 @@ def test_slower_than_counts_requests(site: Site) -> None:
     site.before_answer = lambda number: threading.Event().wait(0.4 if number <= 3 else 0)
     found = load(site.url, seconds=30, connections=1, requests=10)
 
+    assert sum(found.counts.values()) == 10
     assert found.slower_than(ms=60_000) == 0
     assert 3 <= found.slower_than(ms=399) <= found.slower_than(ms=0) == 10
 

@@ -148,7 +148,7 @@ def test_each_server_says_what_it_is_and_counts_the_same(
 def test_where_gunicorn_does_not_run_it_is_waitress(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
     assert web._program("a:b", web.AUTO).name == web.WAITRESS
     with pytest.raises(LabError, match="gunicorn does not run here"):

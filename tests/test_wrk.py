@@ -12,7 +12,6 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from labkit.errors import LabError
-from labkit.measure import wrk as module
 from labkit.measure.wrk import wrk
 from labkit.servers import Keeper
 from tests.helpers import end, free_port, is_running, start_python, wait_until
@@ -94,7 +93,7 @@ def test_a_wrk_that_does_not_come_to_its_end_is_told(
 ) -> None:
     (tmp_path / "wrk").write_text("#!/bin/sh\necho 'unable to do it'\n")
     (tmp_path / "wrk").chmod(0o700)
-    monkeypatch.setattr(module.shutil, "which", lambda name: str(tmp_path / name))
+    monkeypatch.setattr("shutil.which", lambda name: str(tmp_path / name))
 
     with pytest.raises(LabError, match=r"did not come to its end\. unable to do it"):
         wrk(url, seconds=1)

@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -78,13 +78,17 @@ class Load:
         """Return the latency, in milliseconds, that so many percent of requests did not exceed."""
         return float(self.latency.get_value_at_percentile(percentile)) / 1000
 
+    @property
+    def counts(self) -> dict[float, int]:
+        """How many requests took so many milliseconds, to three digits."""
+        return {
+            step.value_iterated_to / 1000: step.count_added_in_this_iter_step
+            for step in self.latency.get_recorded_iterator()
+        }
+
     def slower_than(self, ms: float) -> int:
         """Return how many requests took longer than so many milliseconds."""
-        return sum(
-            step.count_added_in_this_iter_step
-            for step in self.latency.get_recorded_iterator()
-            if step.value_iterated_to > 1000 * ms
-        )
+        return sum(count for took, count in self.counts.items() if took > ms)
 
     def __str__(self) -> str:
         return (
@@ -100,6 +104,7 @@ def load(
     rate: float | None = None,
     paths: Sequence[str] = (),
     requests: int | None = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Load:
     """Send requests over kept-alive connections, from a process of its own; return what came.
 
@@ -111,6 +116,7 @@ def load(
         paths: asked for in turn, in place of the URL's own. Where one has {}, a number stands
             there that no other request has, of this load or of an earlier one.
         requests: how many at the most.
+        meanwhile: called here, once, as soon as the first requests are being sent.
 
     Raises:
         LabError: the URL is of another machine, nobody answers there, or a figure makes no sense.
@@ -130,7 +136,11 @@ def load(
         "paths": list(paths) or [path], "requests": requests, "first": secrets.randbelow(10**15),
     }  # fmt: skip
     with worker(SENDER, task) as process:
-        told = json.loads(process.said(limit=seconds + DRAIN + PATIENCE))
+        told = json.loads(process.said(PATIENCE))
+        if "error" not in told:
+            if meanwhile is not None:
+                meanwhile()
+            told = json.loads(process.said(seconds + DRAIN + PATIENCE))
     if "error" in told:
         raise LabError(f"nothing could be sent to {url}: {told['error']}.")
     return read_load(told)

@@ -50,6 +50,7 @@ class Sender:
         await asyncio.gather(*(self._connect() for _ in range(self._task["connections"])))
         self._began = self._last = time.perf_counter()
         self._ends = self._began + self._task["seconds"]
+        print(json.dumps({"began": True}), flush=True)
         try:
             async with asyncio.timeout(self._task["seconds"] + self._task["drain"]):
                 if self._has_rate:
