@@ -32,7 +32,8 @@ def latencies(counts: Mapping[str, Mapping[float, int]]) -> None:
     with figure(_p95s({name: counts[name] for name in names}), 1.3 + 0.95 * len(names)) as axes:
         axes.set(xscale="log", xlabel="latency (ms, logarithmic); lines: p50, p95, p99")
         times = [time for name in names for time in counts[name]]
-        axes.set_xlim(min(times, default=1) / 1.3, max(times, default=1) * 1.6)
+        low, high = min(times, default=1), max(times, default=1)
+        axes.set_xlim(low / 1.3, max(high * 1.6, low * 12))  # a power of ten has its name
         for row, name in enumerate(names):
             _lane(axes, row, name, counts[name])
         axes.xaxis.set_major_locator(LogLocator())
@@ -97,7 +98,7 @@ def by_hit_ratio(
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    with figure(f"{what[:1].upper()}{what[1:]}, against hit ratio", 3.6) as axes:
+    with figure(f"By hit ratio: {what}", 3.6) as axes:
         ratios = sorted(predicted)
         axes.plot(
             [100 * ratio for ratio in ratios], [predicted[ratio] for ratio in ratios],
