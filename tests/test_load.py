@@ -16,7 +16,15 @@ from typing import Any
 import pytest
 
 from labkit.errors import LabError
-from labkit.measure.load import load, mixed, read_load, run_seconds, target_of, written_load
+from labkit.measure.load import (
+    in_turn,
+    load,
+    mixed,
+    read_load,
+    run_seconds,
+    target_of,
+    written_load,
+)
 
 
 class Recorded(BaseHTTPRequestHandler):
@@ -228,6 +236,29 @@ def test_meanwhile_is_called_once_while_requests_are_sent(site: Site) -> None:
 
     assert len(looks) == 1
     assert 5 <= looks[0] < found.requests
+
+
+def test_scenarios_take_turns_and_each_goes_on_where_it_was(site: Site) -> None:
+    scenarios = {"one": ["/1"], "three": ["/a", "/b", "/c?{}"]}
+    runs = in_turn(
+        site.url, scenarios, seconds=0.6, connections=1, rounds=3, count=lambda: len(site.paths)
+    )
+
+    assert [*runs] == ["one", "three"]
+    assert all(run.failed == 0 for run in runs.values())
+    assert {name: run.counted for name, run in runs.items()} == {
+        name: run.requests for name, run in runs.items()
+    }
+    kinds = ["one" if path == "/1" else "three" for path in site.paths]
+    turns = [kind for kind, before in zip(kinds, [""] + kinds, strict=False) if kind != before]
+    assert turns == ["one", "three"] * 3
+    own = [path[:2] for path in site.paths if path != "/1"]
+    assert own == [("/a", "/b", "/c")[number % 3] for number in range(len(own))]
+    assert runs["three"].numbered == len(own) // 3
+    numbered = [path for path in site.paths if path.startswith("/c")]
+    assert len(set(numbered)) == len(numbered)
+    assert all(run.latency.get_total_count() == run.requests for run in runs.values())
+    assert all(0.6 <= run.seconds < 5 for run in runs.values())
 
 
 def test_littles_law_holds_in_a_closed_loop(site: Site) -> None:

@@ -16,7 +16,8 @@ import re
 import secrets
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -24,7 +25,7 @@ from urllib.parse import quote, urlsplit
 from hdrh.histogram import HdrHistogram
 
 from labkit.errors import LabError
-from labkit.servers.processes import worker
+from labkit.servers.processes import Worker, worker
 
 SENDER = "labkit.measure.sender"
 DRAIN = 10.0  # seconds that the last answers get
@@ -49,6 +50,7 @@ class Load:
         latency: of each request, in microseconds: in an open loop since it was due, in a closed
             one since it was sent.
         service: of each request since it was sent, in microseconds.
+        counted: by how much the count rose that was asked for, such as that of SQL statements.
     """
 
     requests: int
@@ -58,6 +60,12 @@ class Load:
     seconds: float
     latency: HdrHistogram
     service: HdrHistogram
+    counted: int = 0
+
+    @property
+    def sent(self) -> int:
+        """How many were sent."""
+        return self.requests + self.failed
 
     @property
     def a_second(self) -> float:
@@ -104,7 +112,8 @@ def load(
     rate: float | None = None,
     paths: Sequence[str] = (),
     requests: int | None = None,
-    meanwhile: Callable[[], object] | None = None,
+    meanwhile: Callable[[], object] = lambda: None,
+    count: Callable[[], int] = lambda: 0,
 ) -> Load:
     """Send requests over kept-alive connections, from a process of its own; return what came.
 
@@ -117,10 +126,65 @@ def load(
             there that no other request has, of this load or of an earlier one.
         requests: how many at the most.
         meanwhile: called here, once, as soon as the first requests are being sent.
+        count: called before and after; the difference is the load's `counted`.
 
     Raises:
         LabError: the URL is of another machine, nobody answers there, or a figure makes no sense.
     """
+    task = _task(url, seconds, connections, rate, paths) | {"requests": requests}
+    before = count()
+    with worker(SENDER, task) as process:
+        found = _answer(process, task, meanwhile)
+    return replace(found, counted=count() - before)
+
+
+def in_turn(
+    url: str,
+    scenarios: Mapping[str, Sequence[str]],
+    seconds: float,
+    connections: int = 4,
+    rounds: int = 3,
+    count: Callable[[], int] = lambda: 0,
+) -> dict[str, Load]:
+    """Send several closed loops by turns, so that what slows the machine down slows all of them.
+
+    Args:
+        url: as of `load`; its path is not asked for.
+        scenarios: the paths of each, by its name.
+        seconds: how long to send, for each scenario and in all rounds together.
+        connections: how many at once.
+        rounds: how often each has its turn.
+        count: as of `load`, for each scenario by itself.
+
+    Raises:
+        LabError: as of `load`.
+    """
+    runs: dict[str, Load] = {}
+    slices = [name for _ in range(rounds) for name in scenarios]
+    tasks = {
+        name: _task(url, seconds / rounds, connections, None, paths)
+        for name, paths in scenarios.items()
+    }
+    with ExitStack() as stack:
+        process: Worker | None = None
+        for name in slices:
+            sent = runs[name].sent if name in runs else 0
+            at = sent % len(tasks[name]["paths"])
+            paths = tasks[name]["paths"][at:] + tasks[name]["paths"][:at]
+            task = tasks[name] | {"paths": paths, "first": secrets.randbelow(10**15)}
+            before = count()
+            if process is None:
+                process = stack.enter_context(worker(SENDER, task))
+            else:
+                process.tell(json.dumps(task))
+            found = replace(_answer(process, task), counted=count() - before)
+            runs[name] = _added(runs[name], found) if name in runs else found
+    return runs
+
+
+def _task(
+    url: str, seconds: float, connections: int, rate: float | None, paths: Sequence[str]
+) -> dict[str, Any]:
     host, port, path = target_of(url)
     if seconds <= 0 or connections < 1 or (rate is not None and rate <= 0):
         raise LabError("a load needs some seconds, a connection and, if any, a rate above 0.")
@@ -130,20 +194,31 @@ def load(
         if not PATH.fullmatch(each):
             raise LabError(f"{each!r} is no path: it begins with / and has no spaces.")
     is_answered(url)
-    task = {
+    return {
         "host": host, "port": port, "authority": urlsplit(url).netloc.rpartition("@")[2],
         "seconds": seconds, "drain": DRAIN, "connections": connections, "rate": rate,
-        "paths": list(paths) or [path], "requests": requests, "first": secrets.randbelow(10**15),
+        "paths": list(paths) or [path], "requests": None, "first": secrets.randbelow(10**15),
     }  # fmt: skip
-    with worker(SENDER, task) as process:
-        told = json.loads(process.said(PATIENCE))
-        if "error" not in told:
-            if meanwhile is not None:
-                meanwhile()
-            told = json.loads(process.said(seconds + DRAIN + PATIENCE))
+
+
+def _answer(
+    process: Worker, task: Mapping[str, Any], meanwhile: Callable[[], object] = lambda: None
+) -> Load:
+    told = json.loads(process.said(PATIENCE))
+    if "error" not in told:  # it has begun
+        meanwhile()
+        told = json.loads(process.said(task["seconds"] + DRAIN + PATIENCE))
     if "error" in told:
-        raise LabError(f"nothing could be sent to {url}: {told['error']}.")
+        raise LabError(f"nothing could be sent to {task['authority']}: {told['error']}.")
     return read_load(told)
+
+
+def _added(one: Load, other: Load) -> Load:
+    """Return two loads as if they were one."""
+    for name in ("latency", "service"):
+        getattr(one, name).add(getattr(other, name))
+    sums = ("requests", "failed", "numbered", "seconds", "counted")
+    return replace(one, **{name: getattr(one, name) + getattr(other, name) for name in sums})
 
 
 def read_load(told: Mapping[str, Any]) -> Load:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
+import queue
 import selectors
 import sys
+import threading
 import time
 from collections import deque
 from typing import Any
 
 from hdrh.histogram import HdrHistogram
 from httptools import HttpParserError, HttpResponseParser
-
-from labkit.servers.processes import end_with_input, read_task
 
 MOST_US = 60_000_000  # microseconds: a latency above a minute counts as one
 DIGITS = 3  # that a latency is exact to
@@ -235,15 +236,23 @@ def _precise_loop() -> asyncio.AbstractEventLoop:
 
 
 def main() -> None:
-    """Do one task, or end early, with the process that gave it."""
-    task = read_task()
-    end_with_input()
-    with asyncio.Runner(loop_factory=_precise_loop) as runner:
-        try:
-            told = runner.run(Sender(task).run())
-        except OSError as error:
-            told = {"error": error.strerror or str(error)}
-    print(json.dumps(told), flush=True)
+    """Do one task after the other, until the process that gives them ends, or ends this one."""
+    tasks: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(tasks,), daemon=True).start()
+    while True:
+        task = tasks.get()
+        with asyncio.Runner(loop_factory=_precise_loop) as runner:
+            try:
+                told = runner.run(Sender(task).run())
+            except OSError as error:
+                told = {"error": error.strerror or str(error)}
+        print(json.dumps(told), flush=True)
+
+
+def _read(tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
+    for line in sys.stdin:
+        tasks.put(json.loads(line))
+    os._exit(1)  # whoever gave them has ended
 
 
 if __name__ == "__main__":
