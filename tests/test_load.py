@@ -251,7 +251,7 @@ def test_scenarios_take_turns_and_each_goes_on_where_it_was(site: Site) -> None:
     }
     kinds = ["one" if path == "/1" else "three" for path in site.paths]
     turns = [kind for kind, before in zip(kinds, [""] + kinds, strict=False) if kind != before]
-    assert turns == ["one", "three"] * 3
+    assert turns == ["one", "three"] * 2  # in the second round "three" comes first
     own = [path[:2] for path in site.paths if path != "/1"]
     assert own == [("/a", "/b", "/c")[number % 3] for number in range(len(own))]
     assert runs["three"].numbered == len(own) // 3

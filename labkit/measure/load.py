@@ -160,7 +160,10 @@ def in_turn(
         LabError: as of `load`.
     """
     runs: dict[str, Load] = {}
-    slices = [name for _ in range(rounds) for name in scenarios]
+    names = list(scenarios)
+    slices = [
+        names[(turn + place) % len(names)] for turn in range(rounds) for place in range(len(names))
+    ]  # none comes always after the same other
     tasks = {
         name: _task(url, seconds / rounds, connections, None, paths)
         for name, paths in scenarios.items()
