@@ -1,4 +1,4 @@
-"""The `labkit` command: doctor, clean and audit."""
+"""The `labkit` command: doctor, clean, audit and load."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import sys
 
 from labkit.errors import LabError, MissingExtra
+
+VISIT = "visit"  # the query parameter of a miss
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,7 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     """
     wishes = _parser().parse_args(arguments)
     try:
-        return _audit(wishes) if wishes.command == "audit" else _run(wishes.command)
+        if wishes.command == "audit":
+            return _audit(wishes)
+        return _load(wishes) if wishes.command == "load" else _run(wishes.command)
     except LabError as error:
         print(f"labkit: {error}", file=sys.stderr)
         return 2 if wishes.command == "audit" else 1
@@ -50,7 +54,45 @@ def _parser() -> argparse.ArgumentParser:
     form = audit.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON in place of the table")
     form.add_argument("--junit", metavar="FILE", help="write JUnit's XML to a file as well")
+    load = commands.add_parser(
+        "load",
+        help="send load to an application on this machine, and say how fast it answers",
+        description="Send GET requests over kept-alive connections to an application on this "
+        "machine, each connection again once it has its answer, and print how many were answered "
+        "and how fast. No other machine is sent anything.",
+        epilog="With --hits, the URL is asked for once before, which is not counted. Then so many "
+        f"of all requests are for it, and each of the others carries a query parameter of its own, "
+        f"{VISIT}=NUMBER. That is a miss only if your cache's key holds the query string, or the "
+        "function that you cache takes that parameter. Exit status: 0 if all were answered with a "
+        "status below 400, else 1.",
+    )
+    load.add_argument("url", metavar="URL", help="such as http://127.0.0.1:5000/report/US")
+    load.add_argument("--hits", type=float, metavar="RATIO", help="from 0 to 1, such as 0.8")
+    load.add_argument(
+        "--seconds", type=float, default=10.0, metavar="S", help="how long to send (%(default)g)"
+    )
+    load.add_argument(
+        "--connections", type=int, default=4, metavar="N", help="how many at once (%(default)s)"
+    )
     return parser
+
+
+def _load(wishes: argparse.Namespace) -> int:
+    try:
+        from labkit.measure.load import ANEW, load, mixed, target_of
+    except ModuleNotFoundError as error:
+        raise MissingExtra("labkit load", error) from None
+
+    paths = []
+    if wishes.hits is not None:
+        path = target_of(wishes.url)[2]
+        paths = mixed(path, f"{path}{'&' if '?' in path else '?'}{VISIT}={ANEW}", wishes.hits)
+        load(wishes.url, wishes.seconds, connections=1, requests=1)
+    found = load(wishes.url, wishes.seconds, wishes.connections, paths=paths)
+    print(found)
+    if paths:
+        print(f"{found.numbered:,} of them carried a {VISIT}= of their own")
+    return 1 if found.failed or not found.requests else 0
 
 
 def _audit(wishes: argparse.Namespace) -> int:

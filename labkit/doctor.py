@@ -22,7 +22,7 @@ EXTRAS = ("lab", "audit")  # of the course: the first takes in the second
 OLDEST_PYTHON = (3, 11)
 DISK_NEEDED = 300  # MB: the kept database, and working copies of a few lessons at once
 PROGRAMS = {
-    "wrk": "lesson 11 then makes its load with a slower, Python tool",
+    "wrk": "lesson 11 then has nothing to hold labkit's own load against",
     "memcached": "lesson 12 then compares the other backends only",
 }
 

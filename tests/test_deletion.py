@@ -263,7 +263,7 @@ def test_a_local_cache_loads_once_until_it_is_told(client, kind):
     "    print('pid', workers['worker-1'].pid, workers['worker-1'].ask('name?'), flush=True)\n"
     "    time.sleep(600)\n",
     "from labkit.concurrency.other_client import MODULE\n"
-    "from labkit.concurrency.processes import worker\n"
+    "from labkit.servers.processes import worker\n"
     "with worker(MODULE, {'redis': lab.redis_url}) as other:\n"
     "    print('pid', other.pid, other.ask('measure'), flush=True)\n"
     "    time.sleep(600)\n",

@@ -24,9 +24,9 @@ from labkit.concurrency import lease
 from labkit.concurrency import stampede as crowd
 from labkit.concurrency.early_loading import first_loads, never, simulate
 from labkit.concurrency.lease import fetch_with_lease
-from labkit.concurrency.processes import worker
 from labkit.concurrency.stampede import Gate, crashed_holder, stampede
 from labkit.lessons.exercises import Outcome, judge
+from labkit.servers.processes import worker
 from tests.helpers import defined, defined_in_notebook, dies_with_its_kernel
 
 CALLERS = 20
@@ -330,7 +330,7 @@ HOLD = """
 import labkit, time
 from labkit.concurrency.stampede import MODULE, _task
 from labkit.concurrency.early_loading import first_loads, never, simulate
-from labkit.concurrency.processes import worker
+from labkit.servers.processes import worker
 lab = labkit.start("{kind}", users=5, orders=5)
 with worker(MODULE, _task(lab, "users") | {{"strategy": "crash", "lease_ms": 60_000}}) as holder:
     print(holder.said(), holder.pid, flush=True)

@@ -62,6 +62,16 @@ BOARDS: dict[str, list[str]] = {
 }
 BOARDS[CACHES[-1]] = ["pass"] * len(PITFALLS)
 
+# Latencies in milliseconds, and how many requests took each: 80 % hits have two humps.
+HITS = {0.6 + n / 10: 400 - 9 * n for n in range(40)}
+MISSES = {240.0 + 3 * n: 20 - n for n in range(18)}
+MIXED_RUNS = {
+    "no cache": MISSES,
+    "80 % hits": {time: count // 40 + 1 for time, count in HITS.items()} | MISSES,
+    "all hits": HITS,
+}
+RATIOS = {n / 100: 1000 / (n / 100 * 0.4 + (1 - n / 100) * 80) for n in range(101)}
+
 # At least one picture of each function; several where numbers or names stretch it.
 PICTURES: dict[str, Callable[[], Any]] = {
     "calls": lambda: plots.calls([212.3, 0.21, 0.19, 0.2], ["miss", "hit", "hit", "hit"]),
@@ -73,6 +83,15 @@ PICTURES: dict[str, Callable[[], Any]] = {
     "comparison: one": lambda: plots.comparison({"hit": [0.11, 0.12, 0.4]}),
     "comparison: many": lambda: plots.comparison(MANY),
     "comparison: narrow": lambda: plots.comparison(NARROW),
+    "latencies": lambda: plots.latencies(MIXED_RUNS),
+    "latencies: one": lambda: plots.latencies({"all hits": {0.52: 1}}),
+    "latencies: wide": lambda: plots.latencies(
+        {"a server that was stuck for a minute": {0.05: 900, 59_999.0: 100}, "no": {1.0: 5}}
+    ),
+    "by_hit_ratio": lambda: plots.by_hit_ratio(
+        {0: 12.1, 0.5: 25.4, 0.8: 60.0, 0.99: 951.0, 1: 2412.0}, RATIOS, "requests a second"
+    ),
+    "by_hit_ratio: one": lambda: plots.by_hit_ratio({1: 0.5}, {0: 260.0, 1: 0.5}, "p95 (ms)"),
     "bars": lambda: plots.bars({"SCAN": 1211.0, "fixed": 1.0}, "One trip, not 1,211", "commands"),
     "bars: many": lambda: plots.bars(
         {f"a backend with a name, {n}": 10.0**n for n in range(-3, 7)},
@@ -513,6 +532,9 @@ UNEVEN: list[tuple[Callable[[], None], str]] = [
         lambda: plots.invalidation_cost({"Lua": SIZES, "between": {1: 0.1, 10**6: 1.0}}),
         "Time of an invalidation, against the entries of its tag",
     ),
+    (lambda: plots.latencies({"all hits": {1.0: 94, 7.0: 6}}), "p95: all hits 7 ms"),
+    (lambda: plots.latencies({"hits": {1.0: 95, 7.0: 5}}), "p95: hits 1 ms"),
+    (lambda: plots.latencies({"none": {}}), "No request was answered"),
     (lambda: plots.byte_diff(b"a", b"b"), "Aligned, they differ in 1 of 1 place"),
     (lambda: plots.byte_diff(b"US", b"USA!"), "Aligned, they differ in 2 of 4 places"),
     (lambda: plots.byte_diff(b"", b""), "The same bytes"),

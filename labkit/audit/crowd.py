@@ -13,7 +13,7 @@ from typing import Any
 
 from labkit.audit.probe import PATIENCE, Failed, one_line
 from labkit.audit.site import Site
-from labkit.concurrency.processes import fork
+from labkit.servers.processes import fork
 
 A_WHILE = 0.75  # seconds without a new arrival, after which nobody else is expected
 HELD = 3.0  # seconds that a load is held, whoever is missing

@@ -19,8 +19,8 @@ import cloudpickle
 from labkit.audit import guard
 from labkit.audit.adapter import DoesNotApply
 from labkit.audit.probe import Failed, Trial, one_line
-from labkit.concurrency.processes import worker
 from labkit.errors import LabError
+from labkit.servers.processes import worker
 
 MODULE = "labkit.audit.fresh_worker"
 ATTEMPTS = 4  # each brings one more module along

@@ -14,7 +14,7 @@ from typing import Any
 from labkit.audit import guard
 from labkit.audit.probe import Trial, one_line
 from labkit.audit.site import Joined, opened
-from labkit.concurrency.processes import end_with_input, read_task
+from labkit.servers.processes import end_with_input, read_task
 
 
 def main() -> None:

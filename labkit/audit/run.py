@@ -26,7 +26,7 @@ from labkit.audit.report import Scoreboard
 from labkit.audit.site import opened, redis_program
 from labkit.audit.target import NotAuditable, Target
 from labkit.cache.query_cache import close_all
-from labkit.concurrency.processes import fork
+from labkit.servers.processes import fork
 from labkit.errors import LabError
 
 PROBE_SECONDS = 20.0  # that a probe may take: one, or four at the most, unless the machine is busy

@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import create_engine, text
 
-from labkit.concurrency.processes import Worker, read_task, worker
+from labkit.servers.processes import Worker, read_task, worker
 
 if TYPE_CHECKING:  # a worker starts sooner without
     from labkit.lab import Lab

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from labkit.concurrency.processes import Worker, read_task, worker
+from labkit.servers.processes import Worker, read_task, worker
 
 if TYPE_CHECKING:  # a worker starts sooner without
     from labkit.lab import Lab

@@ -18,8 +18,8 @@ from sqlalchemy import create_engine, event, text
 from labkit.cache import QueryCache, signals
 from labkit.cache.loading import SingleFlight
 from labkit.concurrency.lease import fetch_with_lease
-from labkit.concurrency.processes import end_with_input, read_task, worker
 from labkit.lab import Lab
+from labkit.servers.processes import end_with_input, read_task, worker
 
 MODULE = "labkit.concurrency.stampede"
 QUERY = "SELECT count(*) FROM users WHERE region = 'US'"

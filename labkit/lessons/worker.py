@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from labkit.concurrency.processes import fork
+from labkit.servers.processes import fork
 from labkit.lessons.exercises import NotAttempted, Raised, Wrong
 from labkit.lessons.replies import notes
 

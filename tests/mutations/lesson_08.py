@@ -5,7 +5,7 @@ from __future__ import annotations
 NOTEBOOK = "notebooks/08_lua_invalidation.ipynb"
 INVALIDATION = "labkit/baselines/deletion.py"
 LOCAL = "labkit/concurrency/local_cache.py"
-PROCESSES = "labkit/concurrency/processes.py"
+PROCESSES = "labkit/servers/processes.py"
 EXERCISES = "labkit/lessons/lesson_08.py"
 PLOTS = "labkit/measure/plots"
 COST_PLOT = f"{PLOTS}/invalidation.py"

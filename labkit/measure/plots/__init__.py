@@ -5,6 +5,7 @@ from labkit.measure.plots.contexts import transaction
 from labkit.measure.plots.copies import copies, formats
 from labkit.measure.plots.invalidation import invalidation_cost
 from labkit.measure.plots.keys import byte_diff, promises
+from labkit.measure.plots.load import by_hit_ratio, latencies
 from labkit.measure.plots.scoreboard import scoreboard
 from labkit.measure.plots.sequences import cache_aside
 from labkit.measure.plots.style import PALETTE
@@ -13,6 +14,7 @@ from labkit.measure.plots.ttl import deadlines, growth, policies
 __all__ = [
     "PALETTE",
     "bars",
+    "by_hit_ratio",
     "byte_diff",
     "cache_aside",
     "calls",
@@ -22,6 +24,7 @@ __all__ = [
     "formats",
     "growth",
     "invalidation_cost",
+    "latencies",
     "policies",
     "promises",
     "scoreboard",

@@ -54,14 +54,24 @@ class Worker:
         except BrokenPipeError:
             raise LabError(ENDED) from None
 
-    def said(self) -> str:
+    def said(self, limit: float | None = None) -> str:
         """Return the next line of its standard output, and wait for it.
+
+        Args:
+            limit: seconds, after which the process is killed; None for no limit.
 
         Raises:
             LabError: it has ended without one.
         """
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        timer = threading.Timer(limit if limit is not None else 0, self._process.kill)
+        timer.daemon = True
+        if limit is not None:
+            timer.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            timer.cancel()
         if not line:
             raise LabError(ENDED)
         return line.strip()
