@@ -26,8 +26,8 @@ from labkit.audit.report import Scoreboard
 from labkit.audit.site import opened, redis_program
 from labkit.audit.target import NotAuditable, Target
 from labkit.cache.query_cache import close_all
-from labkit.servers.processes import fork
 from labkit.errors import LabError
+from labkit.servers.processes import fork
 
 PROBE_SECONDS = 20.0  # that a probe may take: one, or four at the most, unless the machine is busy
 AUDIT_SECONDS = 120.0  # that all of them may take: some 15, unless the machine is busy

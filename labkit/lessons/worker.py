@@ -20,9 +20,9 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from labkit.servers.processes import fork
 from labkit.lessons.exercises import NotAttempted, Raised, Wrong
 from labkit.lessons.replies import notes
+from labkit.servers.processes import fork
 
 BEGAN = 4_102_444_800 * 10**9  # nanoseconds: when every worker begins, in 2100. A deadline that is
 # counted from there is still to come for a server whose clock is the real one.
