@@ -224,9 +224,7 @@ def test_with_writes_every_statement_is_a_load_or_a_write(lab: Lab, shop: Served
         for _ in range(writes):
             shop.write()
 
-    found = load(
-        shop.url(web.QUERY_CACHE, LIGHT), 60, paths=paths, requests=400, meanwhile=write
-    )
+    found = load(shop.url(web.QUERY_CACHE, LIGHT), 60, paths=paths, requests=400, meanwhile=write)
     told = shop.cache_counts - before
 
     assert (found.requests, found.failed) == (400, 0)

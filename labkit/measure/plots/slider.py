@@ -36,7 +36,9 @@ class Run(Protocol):
         """How many requests took so many milliseconds."""
 
 
-def mixture(hits: Mapping[float, int], misses: Mapping[float, int], ratio: float) -> dict[float, float]:
+def mixture(
+    hits: Mapping[float, int], misses: Mapping[float, int], ratio: float
+) -> dict[float, float]:
     """Return which share of requests takes how long, where so many are hits.
 
     Args:
@@ -62,7 +64,9 @@ def finding(hits: Run, misses: Run, ratio: float) -> str:
     """Say what is predicted for a hit ratio: the title of its picture."""
     shares = mixture(hits.counts, misses.counts, ratio)
     told = ", ".join(f"p{percent} {in_ms(percentile(shares, percent))}" for percent in PERCENTS)
-    return f"{100 * ratio:.0f} % hits: {number(rate(hits, misses, ratio))} requests a second, {told}"
+    return (
+        f"{100 * ratio:.0f} % hits: {number(rate(hits, misses, ratio))} requests a second, {told}"
+    )
 
 
 def picture(hits: Run, misses: Run, ratio: float) -> bytes:
