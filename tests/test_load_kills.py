@@ -94,7 +94,7 @@ def test_the_lessons_kernel_leaves_nothing(attempt: int, tmp_path: Path) -> None
         client.start_channels()
         client.wait_for_ready(timeout=60)
         client.execute(code)
-        pid = manager.provisioner.pid  # type: ignore[union-attr]
+        pid = manager.provisioner.pid
         kill_after(random.uniform(*LESSON_MOMENTS), marked, lambda: os.kill(pid, signal.SIGKILL))
     finally:
         client.stop_channels()

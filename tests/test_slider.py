@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from nbclient import NotebookClient
 from labkit.measure.plots import slider
 from labkit.measure.plots.load import percentile
 from labkit.measure.plots.slider import WIDGET, finding, mixture, picture, rate
+from scripts.notebooks import normalise
 from tests.browser import find_browser, jupyterlab, open_notebook, page_of
 
 PNG = b"\x89PNG"
@@ -87,10 +88,10 @@ def test_the_ends_have_a_picture_too(ratio: float) -> None:
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     bundles: list[dict[str, Any]] = []
     monkeypatch.setattr("IPython.display.display", lambda bundle, raw: bundles.append(bundle))
-    yield bundles
+    return bundles
 
 
 def test_the_output_is_one_bundle_of_a_picture_and_a_widget(shown: list[dict[str, Any]]) -> None:
@@ -134,10 +135,19 @@ def test_the_committed_lesson_holds_the_picture_and_no_widget() -> None:
     assert WIDGET not in text
 
 
+def test_a_widgets_name_is_not_committed() -> None:
+    data = {"text/plain": "<a picture>", WIDGET: {"model_id": secrets.token_hex(16)}}
+    output = nbformat.v4.new_output("display_data", data)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])])
+    normalise(notebook, "")
+
+    assert [*notebook.cells[0].outputs[0].data] == ["text/plain"]
+
+
 def test_where_a_kernel_runs_without_a_front_end_the_picture_is_there() -> None:
     """As nbclient runs it, and nbconvert."""
-    cell = nbformat.v4.new_code_cell(CODE)  # type: ignore[no-untyped-call]
-    notebook = nbformat.v4.new_notebook(cells=[cell])  # type: ignore[no-untyped-call]
+    cell = nbformat.v4.new_code_cell(CODE)
+    notebook = nbformat.v4.new_notebook(cells=[cell])
     NotebookClient(
         notebook, timeout=60, resources={"metadata": {"path": Path(__file__).parents[1]}}
     ).execute()

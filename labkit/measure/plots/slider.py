@@ -10,7 +10,7 @@ import base64
 import io
 import itertools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from labkit.measure.plots.load import percentile
 from labkit.measure.plots.style import INK, NEUTRAL, PALETTE, figure, in_ms, number
@@ -70,10 +70,23 @@ def finding(hits: Run, misses: Run, ratio: float) -> str:
 
 
 def picture(hits: Run, misses: Run, ratio: float) -> bytes:
-    """Return a PNG of how latencies are distributed at a hit ratio, by the prediction."""
+    """Return `draw_hit_ratio` as a PNG."""
+    png = io.BytesIO()
+    draw_hit_ratio(hits, misses, ratio, png)
+    return png.getvalue()
+
+
+def draw_hit_ratio(hits: Run, misses: Run, ratio: float, png: IO[bytes] | None = None) -> None:
+    """Draw which share of requests is answered by when, by the prediction for a hit ratio.
+
+    Args:
+        hits: a load of hits alone.
+        misses: a load of misses alone.
+        ratio: from 0 to 1.
+        png: an open file to write to, in place of showing it.
+    """
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    png = io.BytesIO()
     shares = mixture(hits.counts, misses.counts, ratio)
     with figure(finding(hits, misses, ratio), HEIGHT, png=png) as axes:
         times = [*hits.counts, *misses.counts]  # the same at every ratio, so that the curve moves
@@ -92,7 +105,6 @@ def picture(hits: Run, misses: Run, ratio: float) -> bytes:
         axes.xaxis.set_major_locator(LogLocator())
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    return png.getvalue()
 
 
 def _curve(axes: Axes, shares: Mapping[float, float]) -> None:
@@ -127,7 +139,7 @@ def hit_ratio(hits: Run, misses: Run, at: float = 0.8) -> None:
 def _slider(hits: Run, misses: Run, at: float, first: bytes) -> Any:
     """Return the slider over its picture; None where there are no widgets."""
     try:
-        import ipywidgets
+        import ipywidgets  # type: ignore[import-untyped]
     except ModuleNotFoundError:
         return None
     image = ipywidgets.Image(value=first, format="png")
