@@ -249,9 +249,11 @@ def main() -> None:
 
 
 def _read(tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
-    for line in sys.stdin:
-        tasks.put(json.loads(line))
-    os._exit(1)  # whoever gave them has ended
+    try:
+        for line in sys.stdin:
+            tasks.put(json.loads(line))
+    finally:  # also where the last line is cut off in its middle
+        os._exit(1)  # whoever gave them has ended
 
 
 if __name__ == "__main__":

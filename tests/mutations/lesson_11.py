@@ -61,8 +61,14 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a load that goes on without the one who has asked for it",
         SENDER,
-        "    os._exit(1)  # whoever gave them has ended",
-        "    return",
+        "        os._exit(1)  # whoever gave them has ended",
+        "        return",
+    ),
+    (
+        "a sender that outlives one who was killed while telling it what to do",
+        SENDER,
+        "    finally:  # also where the last line is cut off in its middle",
+        "    except OSError:  # also where the last line is cut off in its middle",
     ),
     (
         "load for another machine",
