@@ -196,7 +196,9 @@ def test_on_windows_it_is_said_on_screen_and_the_shop_is_served(
 def test_the_shop_listens_on_loopback_only(lab: Lab, server: str) -> None:
     with served(lab, workers=2, server=server) as shop:
         port = port_of(shop.url(web.NONE, LIGHT))
-        listening = [each for each in psutil.net_connections("inet") if each.laddr.port == port]
+        children = psutil.Process().children(recursive=True)
+        open_ = [each for child in children for each in child.net_connections("inet")]
+        listening = [each for each in open_ if each.laddr.port == port]
         assert {each.laddr.ip for each in listening} == {"127.0.0.1"}
 
 
