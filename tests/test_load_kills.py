@@ -86,9 +86,9 @@ def kill_after(moment: float, marked: Marked, kill: Callable[[], object]) -> Non
 @pytest.mark.parametrize("attempt", range(KILLS))
 def test_the_lessons_kernel_leaves_nothing(attempt: int, tmp_path: Path) -> None:
     marked = Marked(tmp_path)
-    lesson: Any = nbformat.read(LESSON, as_version=4)  # type: ignore[no-untyped-call]
+    lesson: Any = nbformat.read(LESSON, as_version=4)
     code = "\n".join(cell.source for cell in lesson.cells if cell.cell_type == "code")
-    manager = KernelManager()
+    manager: Any = KernelManager()
     manager.start_kernel(env=marked.environment, cwd=str(LESSON.parent))
     try:
         client = manager.client()
