@@ -234,7 +234,7 @@ def test_with_writes_every_statement_is_a_load_or_a_write(lab: Lab, shop: Served
     assert told["bypasses"] == 0
     assert shop.sql - sql == told["loads"] + writes
     assert told["loads"] - told["refused_fills"] <= pages * (writes + 1)
-    assert told["misses"] - told["waits"] <= told["loads"] <= told["misses"]
+    assert told["loads"] <= told["misses"]  # one that waited, or came too late, has another's
 
 
 # The article's application.
