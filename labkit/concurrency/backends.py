@@ -6,6 +6,7 @@ opens the same ones. Run as a program, this is a worker.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -251,6 +252,7 @@ def _user_name(cache: Backend, engine: Engine, user: int) -> str:
 
 def main() -> None:
     """Be a worker: open backends, and do with them what each line says."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who interrupts a cell goes on with the next
     task = read_task()
     caches = {kind: open_backend(kind, where) for kind, where in task["places"].items()}
     engine = create_engine(task["database"])
