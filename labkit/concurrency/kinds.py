@@ -13,8 +13,6 @@ from typing import Any
 import orjson
 import redis
 
-from labkit.errors import LabError
-
 LRU_CACHE = "lru_cache"
 CACHETOOLS = "cachetools"
 DISKCACHE = "diskcache (SQLite)"
@@ -178,10 +176,17 @@ class Memcached(Backend):
 
     def __init__(self, path: str) -> None:
         from pymemcache.client.base import Client  # type: ignore[import-untyped]
-        from pymemcache.exceptions import MemcacheError  # type: ignore[import-untyped]
+        from pymemcache.client.retrying import RetryingClient  # type: ignore[import-untyped]
+        from pymemcache.exceptions import (  # type: ignore[import-untyped]
+            MemcacheError,
+            MemcacheUnexpectedCloseError,
+        )
 
-        # pymemcache would not wait for the server's answer, and so not hear of an error.
-        self.client: Any = Client(path, default_noreply=False)
+        # pymemcache would not wait for the server's answer, and so not hear of an error. And it
+        # would say only once that its connection is gone: a restarted server is as good.
+        plain = Client(path, default_noreply=False)
+        gone = [ConnectionError, MemcacheUnexpectedCloseError]
+        self.client: Any = RetryingClient(plain, attempts=2, retry_for=gone)
         self._errors = MemcacheError
 
     def get(self, key: str) -> Any:
@@ -266,7 +271,7 @@ def _json_disk() -> Any:
 
         def fetch(self, mode: int, *args: Any) -> Any:
             if mode == MODE_PICKLE:  # by somebody else: reading it could run any code
-                raise LabError("this entry is a pickle, and is not read.")
+                raise Refused("this entry is a pickle, and is not read")
             found = super().fetch(mode, *args)
             return found if isinstance(found, int) else orjson.loads(found)
 
