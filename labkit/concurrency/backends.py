@@ -71,10 +71,6 @@ class Backends(dict[str, Backend]):
         with worker(MODULE, {"places": self._places, "database": database}) as process:
             yield Others(process, list(self))
 
-    def has_server(self, kind: str) -> bool:
-        """Whether a server that can be restarted keeps its entries."""
-        return kind in (REDIS_SOCKET, REDIS_TCP, MEMCACHED)
-
     def restart(self, kind: str, save: bool = False) -> None:
         """Kill a backend's server, and start it again.
 
@@ -232,9 +228,14 @@ class Other(Backend):
 
 
 class Others(dict[str, Other]):
-    """The backends of another process, by name."""
+    """The backends of another process, by name.
+
+    Attributes:
+        pid: its process id.
+    """
 
     def __init__(self, process: Worker, kinds: list[str]) -> None:
+        self.pid = process.pid
         super().__init__({kind: Other(process, kind) for kind in kinds})
 
 

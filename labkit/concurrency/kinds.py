@@ -225,11 +225,15 @@ class DiskCache(Backend):
     Args:
         folder: where; it is made if it is not there.
         room: how much it may take, in bytes, roughly.
+
+    Attributes:
+        directory: the folder.
     """
 
     def __init__(self, folder: str, room: int) -> None:
         import diskcache  # type: ignore[import-untyped]
 
+        self.directory = folder
         self._cache: Any = diskcache.Cache(folder, disk=_json_disk(), size_limit=room)
 
     def get(self, key: str) -> Any:

@@ -55,7 +55,8 @@ class TwoDoors:
         self._password, path = secrets.token_urlsafe(24), self._kept / "redis.sock"
         is_short = len(os.fsencode(path)) <= LONGEST_SOCKET_PATH
         self._path = path if HAS_UNIX_SOCKETS and is_short else None
-        self.socket = self._path and f"unix://:{self._password}@{quote(str(path))}"
+        address = f"unix://:{self._password}@{quote(str(path))}"
+        self.socket = address if self._path else None
         self.tcp, self.pid = "", 0
         for attempt in range(PORT_ATTEMPTS):
             try:
