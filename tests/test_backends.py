@@ -201,6 +201,17 @@ def test_a_restart_loses_what_was_not_saved_and_workers_go_on(lab):
                 assert (worker[kind].get(key), caches[kind].get(key)) == (kept, kept)
 
 
+def test_an_answer_that_nobody_waited_for_is_not_taken_for_another(other):
+    cache, same_process = other[kinds.CACHETOOLS], other[kinds.DISKCACHE]
+    cache.set("asked", "first")
+    cache.begin("get", "asked")  # as a cell does that is interrupted before it hears
+    assert same_process.get("nothing") is None
+    assert cache.result() == "first"
+    cache.begin("get", "asked")
+    cache.set("asked", "second")
+    assert cache.get("asked") == "second"
+
+
 @pytest.mark.parametrize("kind", [*IN_PROCESS, kinds.DISKCACHE])
 def test_what_has_no_server_cannot_restart_it(caches, kind):
     for save in (False, True):

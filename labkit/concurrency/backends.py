@@ -6,6 +6,7 @@ opens the same ones. Run as a program, this is a worker.
 
 from __future__ import annotations
 
+import itertools
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ from labkit.concurrency.kinds import (
 from labkit.servers import Keeper, used_memory
 from labkit.servers.memcached import MEGABYTES, MemcachedServer, find_memcached, start_memcached
 from labkit.servers.processes import Worker, read_task, worker
-from labkit.servers.two_doors import TwoDoors, kill
+from labkit.servers.two_doors import TwoDoors, has_doors, kill
 
 if TYPE_CHECKING:  # a worker starts sooner without
     from labkit.lab import Lab
@@ -43,6 +44,7 @@ ENTRIES = 10_000  # that a cache in a process holds; of a small one 100
 SMALL_ENTRIES = 100
 ROOM = 2**30  # bytes that a file may take; of a small one 1 MB
 SMALL_ROOM = 2**20
+NUMBERS = itertools.count(1)  # of what workers are asked: an interrupted cell leaves answers behind
 SMALL_MEGABYTES = 2  # for Memcached, which takes no fewer
 
 
@@ -106,7 +108,7 @@ class _Servers:
 
     def __init__(self, lab: Lab, keeper: Keeper, is_small: bool) -> None:
         self._keeper, self._megabytes = keeper, SMALL_MEGABYTES if is_small else MEGABYTES
-        self.redis = TwoDoors(lab.server, keeper) if lab.server.is_real else None
+        self.redis = TwoDoors(lab.server, keeper) if has_doors(lab.server) else None
         if self.redis and is_small:
             with redis.Redis.from_url(self.redis.tcp) as client:
                 client.config_set("maxmemory", used_memory(client) + SMALL_ROOM)
@@ -170,8 +172,10 @@ def open_backends(lab: Lab, small: bool = False) -> Iterator[Backends]:
 class Other(Backend):
     """A backend that another process has opened. Each call is a line to it, and one back."""
 
-    def __init__(self, process: Worker, kind: str) -> None:
+    def __init__(self, process: Worker, kind: str, answers: dict[int, dict[str, Any]]) -> None:
         self._process, self._kind = process, kind
+        self._answers = answers  # that came before those who had asked wanted them
+        self._number = 0
 
     def begin(self, operation: str, *arguments: Any, times: int = 1) -> None:
         """Have it do something so many times, without waiting for the end.
@@ -181,8 +185,9 @@ class Other(Backend):
             arguments: what the method gets.
             times: how often.
         """
+        self._number = next(NUMBERS)
         line = {"kind": self._kind, "do": operation, "with": arguments, "times": times}
-        self._process.tell(orjson.dumps(line).decode())
+        self._process.tell(orjson.dumps(line | {"number": self._number}).decode())
 
     def result(self) -> Any:
         """Wait for what was begun, and return what its last call gave.
@@ -190,7 +195,10 @@ class Other(Backend):
         Raises:
             Refused: the cache does not do this, or does not take it.
         """
-        answer = orjson.loads(self._process.said())
+        while self._number not in self._answers:
+            answer = orjson.loads(self._process.said())
+            self._answers[answer["number"]] = answer
+        answer = self._answers.pop(self._number)
         if "refused" in answer:
             raise Refused(answer["refused"])
         return answer["gave"]
@@ -236,7 +244,8 @@ class Others(dict[str, Other]):
 
     def __init__(self, process: Worker, kinds: list[str]) -> None:
         self.pid = process.pid
-        super().__init__({kind: Other(process, kind) for kind in kinds})
+        answers: dict[int, dict[str, Any]] = {}
+        super().__init__({kind: Other(process, kind, answers) for kind in kinds})
 
 
 # Below: for the worker.
@@ -265,10 +274,10 @@ def main() -> None:
         try:
             for _ in range(asked["times"]):
                 gave = method(*asked["with"])
-            answer = {"gave": gave}
+            answer: dict[str, Any] = {"gave": gave}
         except Refused as refused:
             answer = {"refused": str(refused)}
-        print(orjson.dumps(answer).decode(), flush=True)
+        print(orjson.dumps(answer | {"number": asked["number"]}).decode(), flush=True)
 
 
 if __name__ == "__main__":

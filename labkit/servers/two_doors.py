@@ -25,6 +25,19 @@ from labkit.servers.redis import (
 END_TIMEOUT = 10.0  # seconds that a killed server has to end; it takes up to 0.2
 
 
+def has_doors(server: RedisServer) -> bool:
+    """Whether there is a program here for a Redis with two doors.
+
+    Args:
+        server: the lab's server: where that is fakeredis, it stands for a machine without one.
+    """
+    return _kind(server) != "fake"
+
+
+def _kind(server: RedisServer) -> str:
+    return choose_redis("auto")[0] if server.kind in ("url", "docker") else server.kind
+
+
 class TwoDoors:
     """A Redis or Valkey that answers on a port, and on a unix socket where there are such.
 
@@ -43,8 +56,8 @@ class TwoDoors:
     """
 
     def __init__(self, server: RedisServer, keeper: Keeper) -> None:
-        kind = choose_redis("auto")[0] if server.kind in ("url", "docker") else server.kind
-        if kind == "fake":
+        kind = _kind(server)
+        if not has_doors(server):
             raise LabError(
                 "fakeredis lives inside this process, and has no doors.\n"
                 "Set LABKIT_REDIS=wheel, which needs nothing installed."
