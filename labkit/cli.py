@@ -79,10 +79,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _load(wishes: argparse.Namespace) -> int:
     try:
+        import httptools  # noqa: F401  (the process that sends needs it)
+
+        from labkit.measure import histogram
         from labkit.measure.load import ANEW, load, mixed, target_of
     except ModuleNotFoundError as error:
         raise MissingExtra("labkit load", error) from None
 
+    if histogram.note():
+        print(histogram.note())
     paths = []
     if wishes.hits is not None:
         path = target_of(wishes.url)[2]

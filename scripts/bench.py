@@ -35,7 +35,7 @@ from labkit.shop import (
 )
 from labkit.shop.rows import user_rows
 from labkit.shop.seeding import seed
-from scripts import bench_query_cache, comparison
+from scripts import bench_load, bench_query_cache, comparison
 from scripts.timings import Row, duration
 from tests.protocols import (
     BusyMarker,
@@ -55,7 +55,7 @@ def main() -> int:
     parts = (
         seeding, redis_starts, starts, queries, codecs, explorations, clusters, invalidations,
         statement_keys, bench_query_cache.hits, bench_query_cache.throughput,
-        bench_query_cache.imports,
+        bench_query_cache.imports, bench_load.ratios,
     )  # fmt: skip
     rows = [row for part in parts for row in part()]
     width = max(len(row.what) for row in rows)

@@ -24,6 +24,7 @@ from scripts import minutes
 ROOT = Path(__file__).parents[1]
 CELL_TIMEOUT = 60  # seconds
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+WIDGET = "application/vnd.jupyter.widget-view+json"
 LOCAL_PATH = re.compile(r"/(?:root|home|work|tmp|Users|usr|var)/[\w./-]+|[A-Z]:\\\\")
 
 
@@ -81,6 +82,8 @@ def normalise(notebook: NotebookNode, digest: str) -> None:
         cell.metadata = {"tags": tags} if tags else {}
         if cell.cell_type == "code":
             cell.outputs = joined(cell.outputs)
+            for output in cell.outputs:  # a widget's name is chance, and its kernel has ended
+                output.get("data", {}).pop(WIDGET, None)
 
 
 def joined(outputs: list[NotebookNode]) -> list[NotebookNode]:

@@ -79,9 +79,10 @@ def test_help_says_what_a_miss_is(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_without_the_extra_it_says_what_to_install() -> None:
     code = (
-        'import sys; sys.modules["hdrh"] = None; from labkit.cli import main; main(["load", "x"])'
+        'import sys; sys.modules["httptools"] = None; '
+        'from labkit.cli import main; main(["load", "x"])'
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
     [line] = (done.stdout + done.stderr).splitlines()
-    assert line.startswith("labkit: labkit load belongs to the course and needs hdrh")
+    assert line.startswith("labkit: labkit load belongs to the course and needs httptools")

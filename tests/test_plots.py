@@ -24,7 +24,9 @@ import labkit
 from labkit.measure import plots
 from labkit.measure.plots import style
 from labkit.measure.plots.schedules import draw_run
+from labkit.measure.plots.slider import draw_hit_ratio
 from labkit.measure.timing import Comparison
+from tests.test_slider import Ran
 
 LOOK_AT = os.environ.get("LABKIT_LOOK_AT")  # a folder: the pictures are saved there, for people
 
@@ -63,8 +65,8 @@ BOARDS: dict[str, list[str]] = {
 BOARDS[CACHES[-1]] = ["pass"] * len(PITFALLS)
 
 # Latencies in milliseconds, and how many requests took each: 80 % hits have two humps.
-HITS = {0.6 + n / 10: 400 - 9 * n for n in range(40)}
-MISSES = {240.0 + 3 * n: 20 - n for n in range(18)}
+HITS: dict[float, int] = {0.6 + n / 10: 400 - 9 * n for n in range(40)}
+MISSES: dict[float, int] = {240.0 + 3 * n: 20 - n for n in range(18)}
 MIXED_RUNS = {
     "no cache": MISSES,
     "80 % hits": {time: count // 40 + 1 for time, count in HITS.items()} | MISSES,
@@ -105,6 +107,9 @@ PICTURES: dict[str, Callable[[], Any]] = {
         {0: 12.1, 0.5: 25.4, 0.8: 60.0, 0.99: 951.0, 1: 2412.0}, RATIOS, "requests a second"
     ),
     "by_hit_ratio: one": lambda: plots.by_hit_ratio({1: 0.5}, {0: 260.0, 1: 0.5}, "p95 (ms)"),
+    "draw_hit_ratio": lambda: draw_hit_ratio(Ran(2412.0, HITS), Ran(12.1, MISSES), 0.8),
+    "draw_hit_ratio: 97 %": lambda: draw_hit_ratio(Ran(2412.0, HITS), Ran(12.1, MISSES), 0.97),
+    "draw_hit_ratio: hits": lambda: draw_hit_ratio(Ran(2412.0, HITS), Ran(12.1, MISSES), 1),
     "bars": lambda: plots.bars({"SCAN": 1211.0, "fixed": 1.0}, "One trip, not 1,211", "commands"),
     "bars: many": lambda: plots.bars(
         {f"a backend with a name, {n}": 10.0**n for n in range(-3, 7)},
@@ -263,7 +268,8 @@ def draw(name: str, monkeypatch: pytest.MonkeyPatch, look: Callable[[Figure], No
 
 def test_every_function_has_a_picture_here():
     functions = {name for name in plots.__all__ if callable(getattr(plots, name))}
-    assert functions | {"draw_run"} == {name.partition(":")[0] for name in PICTURES}
+    drawn = functions - {"hit_ratio"} | {"draw_run", "draw_hit_ratio"}  # the slider's picture
+    assert drawn == {name.partition(":")[0] for name in PICTURES}
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -574,6 +580,11 @@ UNEVEN: list[tuple[Callable[[], None], str]] = [
     (lambda: plots.latencies({"all hits": {1.0: 94, 7.0: 6}}), "p95: all hits 7 ms"),
     (lambda: plots.latencies({"hits": {1.0: 95, 7.0: 5}}), "p95: hits 1 ms"),
     (lambda: plots.latencies({"none": {}}), "No request was answered"),
+    (
+        lambda: plots.by_hit_ratio({0: 5.0, 0.5: 10.0, 0.8: 25.0, 1: 2000.0}, RATIOS, "answers"),
+        "answers: ×5 up to 80 % hits, ×80 from there to 100 %",
+    ),
+    (lambda: plots.by_hit_ratio({0: 5.0, 1: 9.0}, RATIOS, "answers"), "By hit ratio: answers"),
     (lambda: plots.byte_diff(b"a", b"b"), "Aligned, they differ in 1 of 1 place"),
     (lambda: plots.byte_diff(b"US", b"USA!"), "Aligned, they differ in 2 of 4 places"),
     (lambda: plots.byte_diff(b"", b""), "The same bytes"),

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
-from hdrh.histogram import HdrHistogram
 
 from labkit.errors import LabError
+from labkit.measure.histogram import histogram
 from labkit.measure.load import Load
-from labkit.measure.results import beside, save, saved
+from labkit.measure.results import NOT_SAVED, beside, keep, save, saved
 
 
 def run(*milliseconds: int, seconds: float = 2.0) -> Load:
-    times = HdrHistogram(1, 60_000_000, 3)
+    times = histogram()
     for each in milliseconds:
         times.record_value(1000 * each)
     return Load(len(milliseconds), 0, 1, 4, seconds, times, times)
@@ -29,7 +30,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
 
     assert [*map(str, again.values())] == [*map(str, RUNS.values())]
     assert [*again] == [*RUNS]
-    assert all(again[name].latency.equals(RUNS[name].latency) for name in RUNS)
+    assert all(again[name].counts == RUNS[name].counts for name in RUNS)
 
 
 def test_a_second_save_replaces_the_first_and_leaves_no_other_file(tmp_path: Path) -> None:
@@ -72,3 +73,38 @@ def test_runs_stand_beside_those_of_the_same_name() -> None:
 
 def test_nothing_that_was_answered_before_gives_no_ratio() -> None:
     assert "–" in beside({"a": run(1)}, {"a": run()})
+
+
+# As the lesson does it: each run is held against the one before, whatever the disk says.
+
+
+def test_a_run_is_kept_and_held_against_the_one_before(tmp_path: Path) -> None:
+    file = tmp_path / "kept.json"
+
+    assert keep(RUNS, file) == "There is no earlier run to compare with."
+    assert keep({"all hits": run(1, 1)}, file) == beside({"all hits": run(1, 1)}, RUNS)
+    assert [*saved(file)] == ["all hits"]
+
+
+def test_where_nothing_can_be_written_a_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "kept.json"
+    save(RUNS, file)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+
+    assert keep(RUNS, file) == beside(RUNS, RUNS) + "\n" + NOT_SAVED
+    assert keep(RUNS, tmp_path / "none" / "kept.json").splitlines()[1:] == [NOT_SAVED]
+    assert [*tmp_path.glob("*.json")] == [file]
+
+
+def test_what_cannot_be_read_is_written_anew(tmp_path: Path) -> None:
+    file = tmp_path / "kept.json"
+    file.write_text("{")
+
+    assert keep(RUNS, file) == "There is no earlier run to compare with."
+    assert [*saved(file)] == [*RUNS]

@@ -148,11 +148,17 @@ def test_each_server_says_what_it_is_and_counts_the_same(
 def test_where_gunicorn_does_not_run_it_is_waitress(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-
-    assert web._program("a:b", web.AUTO).name == web.WAITRESS
-    with pytest.raises(LabError, match="gunicorn does not run here"):
-        web._program("a:b", web.GUNICORN)
+    for patch, value, why in [
+        ("importlib.util.find_spec", lambda name: None, "gunicorn is not installed here"),
+        ("sys.platform", "win32", "gunicorn does not run on Windows"),
+    ]:
+        with monkeypatch.context() as here:
+            here.setattr(patch, value)
+            program = web._program("a:b", web.AUTO)
+            with pytest.raises(LabError, match=f"{why}: it needs Linux"):
+                web._program("a:b", web.GUNICORN)
+        assert program.name == web.WAITRESS
+        assert program.words.endswith(f"threads: {why}")
     with pytest.raises(LabError, match="a server is"):
         web._program("a:b", "apache")
 
@@ -173,6 +179,62 @@ def test_a_server_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -
 
     with pytest.raises(LabError, match="the web server does not start"), served_article():
         pass
+
+
+def test_on_windows_it_is_said_on_screen_and_the_shop_is_served(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(web, "_why_no_gunicorn", lambda: "gunicorn does not run on Windows")
+    with served(lab) as shop:
+        [line] = capsys.readouterr().out.splitlines()
+        assert line.startswith("Server    waitress ")
+        assert line.endswith(": gunicorn does not run on Windows")
+        assert load(shop.url(web.NONE, LIGHT), seconds=60, requests=10).requests == 10
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_shop_listens_on_loopback_only(lab: Lab, server: str) -> None:
+    with served(lab, workers=2, server=server) as shop:
+        port = port_of(shop.url(web.NONE, LIGHT))
+        children = psutil.Process().children(recursive=True)
+        open_ = [each for child in children for each in child.net_connections("inet")]
+        listening = [each for each in open_ if each.laddr.port == port]
+        assert {each.laddr.ip for each in listening} == {"127.0.0.1"}
+
+
+# What the caches of the workers say of themselves.
+
+
+def test_the_caches_count_what_was_asked(lab: Lab, shop: Served) -> None:
+    shop.warm(web.QUERY_CACHE, LIGHT)
+    before, sql = shop.cache_counts, shop.sql
+    hit, miss = (shop.path(web.QUERY_CACHE, LIGHT, visit) for visit in (0, "{}"))
+    found = load(shop.url(web.QUERY_CACHE, LIGHT), 60, paths=mixed(hit, miss, 0.8), requests=50)
+    told = shop.cache_counts - before
+
+    assert found.failed == 0
+    assert told == {"hits": 40, "misses": 10, "loads": 10}
+    assert shop.sql - sql == told["loads"]
+
+
+def test_with_writes_every_statement_is_a_load_or_a_write(lab: Lab, shop: Served) -> None:
+    pages, writes = 3, 6
+    paths = [shop.path(web.QUERY_CACHE, LIGHT, visit) for visit in range(pages)]
+    before, sql = shop.cache_counts, shop.sql
+
+    def write() -> None:
+        for _ in range(writes):
+            shop.write()
+
+    found = load(shop.url(web.QUERY_CACHE, LIGHT), 60, paths=paths, requests=400, meanwhile=write)
+    told = shop.cache_counts - before
+
+    assert (found.requests, found.failed) == (400, 0)
+    assert told["hits"] + told["misses"] == 400
+    assert told["bypasses"] == 0
+    assert shop.sql - sql == told["loads"] + writes
+    assert told["loads"] - told["refused_fills"] <= pages * (writes + 1)
+    assert told["misses"] - told["waits"] <= told["loads"] <= told["misses"]
 
 
 # The article's application.

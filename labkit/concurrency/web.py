@@ -11,6 +11,7 @@ gunicorn calls `create` in each worker.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
@@ -21,6 +22,7 @@ import secrets
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,14 +31,17 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import orjson
 import redis
-from flask import Flask, Response, abort, jsonify, request
+from flask import Flask, Response, abort, request
 from sqlalchemy import event
 
 from labkit.baselines import article
 from labkit.cache import QueryCache
+from labkit.concurrency.shared_counts import SharedStatistics, counts
 from labkit.errors import LabError
 from labkit.lab import Lab
+from labkit.measure import histogram
 from labkit.servers import Keeper
 from labkit.servers.keeper import has_ended
 from labkit.shop.app import prepare_engine
@@ -47,6 +52,7 @@ from labkit.shop.rows import REGIONS
 WORKERS = 4
 THREADS = 4  # of each worker: a connection that is kept alive waits in one
 TTL = 3_600  # seconds
+TABLES = ("users", "orders", "order_lines")  # that a report reads
 ANSWER_TIMEOUT = 30.0  # seconds
 AUTO, GUNICORN, WAITRESS = "auto", "gunicorn", "waitress"
 LOG = "web.log"
@@ -89,6 +95,15 @@ class Served:
     def sql(self) -> int:
         """How many SQL statements all workers have run so far."""
         return self._log.stat().st_size
+
+    @property
+    def cache_counts(self) -> Counter[str]:
+        """What QueryCache has counted in all workers so far.
+
+        Its hits, misses, waits, refused fills and bypasses, as `QueryCache.stats` has them; and
+        its loads: how often it has called the function that it caches.
+        """
+        return counts(self._log.parent)
 
     def warm(self, strategy: str, region: str, visits: int = 1) -> None:
         """Ask for a region's report, visits 0 and up: from now on these are hits.
@@ -133,6 +148,8 @@ def served(lab: Lab, workers: int = WORKERS, server: str = AUTO) -> Iterator[Ser
     try:
         shop = start(lab, keeper, workers, server)
         print(f"Server    {shop.server}")
+        if histogram.note():
+            print(histogram.note())
         yield shop
     finally:
         keeper.close()
@@ -217,11 +234,13 @@ class Program:
         name: "gunicorn" or "waitress".
         target: PACKAGE.MODULE:NAME, or a call of it.
         workers: how many processes.
+        why: in place of what it is, in words; empty where it was asked for.
     """
 
     name: str
     target: str
     workers: int = 1
+    why: str = ""
 
     def with_workers(self, workers: int) -> Program:
         """Return the same with so many processes, where it has more than one."""
@@ -233,7 +252,8 @@ class Program:
         version = f"{self.name} {importlib.metadata.version(self.name)}"
         if self.name == GUNICORN:
             return f"{version}, {self.workers} workers of {THREADS} threads"
-        return f"{version}, one process of {THREADS * WORKERS} threads"
+        words = f"{version}, one process of {THREADS * WORKERS} threads"
+        return f"{words}: {self.why}" if self.why else words
 
     def start(self, keeper: Keeper) -> tuple[int, int]:
         """Start it, and return the port that it listens on, and its process id.
@@ -258,12 +278,19 @@ class Program:
 def _program(target: str, server: str) -> Program:
     if server not in (AUTO, GUNICORN, WAITRESS):
         raise LabError(f'a server is "gunicorn", "waitress" or "auto", and not {server!r}.')
-    runs = os.name != "nt" and importlib.util.find_spec(GUNICORN) is not None  # it needs fork
-    if server == GUNICORN and not runs:
-        raise LabError("gunicorn does not run here: it needs Linux, macOS or WSL. Take waitress.")
-    if server == AUTO:
-        server = GUNICORN if runs else WAITRESS
-    return Program(server, target)
+    why_not = _why_no_gunicorn()
+    if server == GUNICORN and why_not:
+        raise LabError(f"{why_not}: it needs Linux, macOS or WSL. Take waitress.")
+    if server == AUTO and why_not:
+        return Program(WAITRESS, target, why=why_not)
+    return Program(GUNICORN if server == AUTO else server, target)
+
+
+def _why_no_gunicorn() -> str:
+    """Return why gunicorn does not run here; empty where it does."""
+    if sys.platform == "win32":
+        return "gunicorn does not run on Windows"  # it needs fork
+    return "" if importlib.util.find_spec(GUNICORN) else "gunicorn is not installed here"
 
 
 def _port(log: Path, pid: int) -> int:
@@ -327,6 +354,7 @@ def create(file: str) -> Flask:
     client = _client(task["redis"])
     cache = QueryCache()
     cache.init_app(app, db, client=client)
+    cache.stats = told = SharedStatistics(Path(file).parent)
     with app.app_context():
         prepare_engine(db.engine)
         _count_statements(db.engine, Path(task["log"]))
@@ -334,7 +362,8 @@ def create(file: str) -> Flask:
         NONE: report,
         LESSON_02: lesson_02(client, TTL)(report),
         ARTICLE: article.cached(client, TTL)(report),
-        QUERY_CACHE: cache.query(ttl=TTL, tags=("users", "orders", "order_lines"))(report),
+        QUERY_CACHE: cache.query(ttl=TTL, tags=TABLES, name="report")(_counted(report, told)),
+        ONE_GET: one_get(client, TTL)(report),
     }
 
     @app.get(f"/{task['secret']}/<strategy>/<region>")
@@ -342,14 +371,7 @@ def create(file: str) -> Flask:
         if strategy not in STRATEGIES or region not in REGIONS:
             abort(404)
         visit = request.args.get("visit", 0, type=int)
-        if strategy != ONE_GET:
-            return jsonify(reports[strategy](region, visit))
-        key = f"answer:{region}:{visit}"
-        stored: Any = client.get(key)
-        if stored is None:
-            stored = jsonify(report(region)).get_data()
-            client.set(key, stored, ex=TTL)
-        return Response(stored, mimetype="application/json")
+        return Response(reports[strategy](region, visit), mimetype="application/json")
 
     @app.post(f"/{task['secret']}/write")
     def write() -> Response:
@@ -376,9 +398,48 @@ def _client(url: str | None) -> redis.Redis:
     return fakeredis.FakeRedis()
 
 
-def report(region: str, visit: int = 0) -> list[dict[str, int]]:
-    """Return a region's report; `visit` only makes it another question."""
-    return regional_report(region)
+def report(region: str, visit: int = 0) -> str:
+    """Return a region's report as the view answers with it, in JSON.
+
+    The text is what is cached, by every strategy alike: a hit is the answer's own bytes, and no
+    view encodes them again.
+
+    Args:
+        region: whose.
+        visit: only makes it another question.
+    """
+    return orjson.dumps(regional_report(region)).decode()
+
+
+def _counted(function: Callable[..., str], told: SharedStatistics) -> Callable[..., str]:
+    @functools.wraps(function)
+    def load(*args: Any) -> str:
+        told.count_load()
+        return function(*args)
+
+    return load
+
+
+def one_get(client: redis.Redis, ttl: int) -> Callable[[Callable[..., str]], Callable[..., Any]]:
+    """Return a decorator that does the least that a cache can: a hit is one GET, and its bytes.
+
+    Args:
+        client: the Redis client.
+        ttl: the time to live, in seconds.
+    """
+
+    def decorate(function: Callable[..., str]) -> Callable[..., Any]:
+        def wrapper(region: str, visit: int) -> Any:
+            key = f"answer:{region}:{visit}"
+            stored: Any = client.get(key)
+            if stored is None:
+                stored = function(region, visit)
+                client.set(key, stored, ex=ttl)
+            return stored
+
+        return wrapper
+
+    return decorate
 
 
 def lesson_02(client: redis.Redis, ttl: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

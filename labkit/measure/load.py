@@ -22,9 +22,8 @@ from fractions import Fraction
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from hdrh.histogram import HdrHistogram
-
 from labkit.errors import LabError
+from labkit.measure.histogram import Histogram, decoded
 from labkit.servers.processes import Worker, worker
 
 SENDER = "labkit.measure.sender"
@@ -58,8 +57,8 @@ class Load:
     numbered: int
     connections: int
     seconds: float
-    latency: HdrHistogram
-    service: HdrHistogram
+    latency: Histogram
+    service: Histogram
     counted: int = 0
 
     @property
@@ -226,7 +225,7 @@ def _added(one: Load, other: Load) -> Load:
 
 def read_load(told: Mapping[str, Any]) -> Load:
     """Return a load from its JSON, as `written_load` gives it."""
-    histograms = {name: HdrHistogram.decode(told[name]) for name in ("latency", "service")}
+    histograms = {name: decoded(told[name]) for name in ("latency", "service")}
     return Load(**(dict(told) | histograms))
 
 

@@ -11,6 +11,7 @@ from labkit.errors import LabError
 from labkit.measure.load import Load, read_load, written_load
 
 NAME_WIDTH = 22
+NOT_SAVED = "Not saved: the folder for data cannot be written to here."
 
 
 def save(runs: Mapping[str, Load], file: Path) -> None:
@@ -44,6 +45,30 @@ def saved(file: Path) -> dict[str, Load]:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise LabError(f"{file} holds no results of a load test: remove it.") from None
+
+
+def keep(runs: Mapping[str, Load], file: Path) -> str:
+    """Save runs for the next time; return how they compare with those of the last time.
+
+    Nothing is raised: a lesson goes on where nothing can be saved, and says so.
+
+    Args:
+        runs: as of `save`.
+        file: as of `save`.
+
+    Returns:
+        Lines to print.
+    """
+    try:
+        earlier = saved(file)
+    except LabError:
+        earlier = {}
+    said = beside(runs, earlier) if earlier else "There is no earlier run to compare with."
+    try:
+        save(runs, file)
+    except LabError:
+        return f"{said}\n{NOT_SAVED}"
+    return said
 
 
 def beside(now: Mapping[str, Load], before: Mapping[str, Load]) -> str:

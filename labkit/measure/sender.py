@@ -18,11 +18,10 @@ import time
 from collections import deque
 from typing import Any
 
-from hdrh.histogram import HdrHistogram
 from httptools import HttpParserError, HttpResponseParser
 
-MOST_US = 60_000_000  # microseconds: a latency above a minute counts as one
-DIGITS = 3  # that a latency is exact to
+from labkit.measure.histogram import MOST_US, histogram
+
 RECONNECT = 0.01  # seconds between two attempts where nobody accepts
 NO_ANSWER = 0  # in place of a status
 
@@ -37,8 +36,8 @@ class Sender:
         self._left = task["requests"] if task["requests"] is not None else sys.maxsize
         self._idle: deque[Connection] = deque()
         self._due: deque[float] = deque()  # when requests were due that have no connection yet
-        self._latency = HdrHistogram(1, MOST_US, DIGITS)
-        self._service = HdrHistogram(1, MOST_US, DIGITS)
+        self._latency = histogram()
+        self._service = histogram()
         self._requests = self._failed = self._numbered = self._under_way = 0
         self._began = self._ends = self._last = 0.0  # 0: has not begun
         self._has_rate = task["rate"] is not None
@@ -250,9 +249,11 @@ def main() -> None:
 
 
 def _read(tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
-    for line in sys.stdin:
-        tasks.put(json.loads(line))
-    os._exit(1)  # whoever gave them has ended
+    try:
+        for line in sys.stdin:
+            tasks.put(json.loads(line))
+    finally:  # also where the last line is cut off in its middle
+        os._exit(1)  # whoever gave them has ended
 
 
 if __name__ == "__main__":

@@ -15,11 +15,9 @@ import shutil
 import time
 from pathlib import Path
 
-from hdrh.histogram import HdrHistogram
-
 from labkit.errors import LabError
+from labkit.measure.histogram import MOST_US, histogram
 from labkit.measure.load import MOST_CONNECTIONS, Load, is_answered, target_of
-from labkit.measure.sender import DIGITS, MOST_US
 from labkit.servers import Keeper
 from labkit.servers.keeper import has_ended
 
@@ -87,7 +85,7 @@ def _read(log: str, connections: int) -> Load:
     if not last or not last[0].startswith("labkit {"):
         raise LabError(f"wrk did not come to its end. {' '.join(last)}")
     told = json.loads(last[0].removeprefix("labkit "))
-    latency = HdrHistogram(1, MOST_US, DIGITS)
+    latency = histogram()
     for value, count in told["counts"]:
         latency.record_value(max(1, min(MOST_US, value)), count)
     # wrk counts each answer as a request, one with a status of 400 or more as an error as well.

@@ -9,6 +9,10 @@ WRK = "labkit/measure/wrk.py"
 RESULTS = "labkit/measure/results.py"
 WEB = "labkit/concurrency/web.py"
 PLOTS = "labkit/measure/plots/load.py"
+SLIDER = "labkit/measure/plots/slider.py"
+HISTOGRAM = "labkit/measure/histogram.py"
+COUNTS = "labkit/concurrency/shared_counts.py"
+EXECUTE = "scripts/notebooks.py"
 EXERCISES = "labkit/lessons/lesson_11.py"
 
 MUTATIONS: list[tuple[str, str, str, str]] = [
@@ -57,8 +61,14 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a load that goes on without the one who has asked for it",
         SENDER,
-        "    os._exit(1)  # whoever gave them has ended",
-        "    return",
+        "        os._exit(1)  # whoever gave them has ended",
+        "        return",
+    ),
+    (
+        "a sender that outlives one who was killed while telling it what to do",
+        SENDER,
+        "    finally:  # also where the last line is cut off in its middle",
+        "    except OSError:  # also where the last line is cut off in its middle",
     ),
     (
         "load for another machine",
@@ -137,6 +147,96 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         PLOTS,
         "        if seen >= rank:",
         "        if seen > rank:",
+    ),
+    (
+        "a histogram that keeps two digits only",
+        HISTOGRAM,
+        "EXACT_BITS = 11",
+        "EXACT_BITS = 8",
+    ),
+    (
+        "a percentile that is the lowest of its step",
+        HISTOGRAM,
+        "return step.value_iterated_to if percentile else _lowest(step.value_iterated_to)",
+        "return _lowest(step.value_iterated_to)",
+    ),
+    (
+        "a load that needs a library which not every machine can have",
+        HISTOGRAM,
+        "except ImportError:",
+        "except ZeroDivisionError:",
+    ),
+    (
+        "a library that is missing without a word",
+        "labkit/cli.py",
+        "    if histogram.note():\n        print(histogram.note())\n",
+        "",
+    ),
+    (
+        "another server than one asked for, without a word",
+        WEB,
+        "return Program(WAITRESS, target, why=why_not)",
+        "return Program(WAITRESS, target)",
+    ),
+    (
+        "a shop that other machines can ask",
+        WEB,
+        '"--bind", "127.0.0.1:0"',
+        '"--bind", "0.0.0.0:0"',
+    ),
+    (
+        "hits of all workers that are those of one",
+        COUNTS,
+        "            total[name] += NUMBER",
+        "            total[name] = NUMBER",
+    ),
+    (
+        "loads that are not counted where the cache calls them",
+        WEB,
+        "        told.count_load()\n",
+        "",
+    ),
+    (
+        "a slider that hits and misses the wrong way round",
+        SLIDER,
+        "((hits, ratio), (misses, 1 - ratio))",
+        "((hits, 1 - ratio), (misses, ratio))",
+    ),
+    (
+        "a slider that moves nothing",
+        SLIDER,
+        '    slider.observe(redraw, names="value")\n',
+        "",
+    ),
+    (
+        "a widget without a picture for where no widget can run",
+        SLIDER,
+        '        "image/png": base64.b64encode(first).decode(),\n',
+        "",
+    ),
+    (
+        "a widget's random name in a committed output",
+        EXECUTE,
+        '                output.get("data", {}).pop(WIDGET, None)\n',
+        "                pass\n",
+    ),
+    (
+        "a lesson that stops where data/ cannot be written to",
+        RESULTS,
+        '        return f"{said}\\n{NOT_SAVED}"',
+        "        raise",
+    ),
+    (
+        "an earlier run that is overwritten before it is compared with",
+        RESULTS,
+        "        earlier = saved(file)\n    except LabError:",
+        "        save(runs, file)\n        earlier = saved(file)\n    except LabError:",
+    ),
+    (
+        "writes that are taken for loads",
+        NOTEBOOK,
+        "loads = zipf.counted - len(written)",
+        "loads = zipf.counted",
     ),
     (
         "an exercise that lets a list be sorted in place",

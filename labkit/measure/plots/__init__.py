@@ -9,6 +9,7 @@ from labkit.measure.plots.keys import byte_diff, promises
 from labkit.measure.plots.load import by_hit_ratio, latencies
 from labkit.measure.plots.scoreboard import scoreboard
 from labkit.measure.plots.sequences import cache_aside
+from labkit.measure.plots.slider import hit_ratio
 from labkit.measure.plots.style import PALETTE
 from labkit.measure.plots.ttl import deadlines, growth, policies
 
@@ -25,6 +26,7 @@ __all__ = [
     "deadlines",
     "formats",
     "growth",
+    "hit_ratio",
     "invalidation_cost",
     "latencies",
     "policies",

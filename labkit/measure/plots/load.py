@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 MARKED = (50, 95, 99)  # percentiles
 BINS = 12  # in each power of ten
 ROOM = 0.62  # of a lane, for its bars; the rest is for the marks' words
+MIDDLE = 0.8  # a hit ratio: what comes up to it, and what after, is told apart
+EXACT = 1e-9  # of shares that are added up
 CLOSE = 0.05  # of the axis: words nearer than this would overlap
 
 
@@ -66,14 +68,14 @@ def _lane(axes: Axes, row: int, name: str, counts: Mapping[float, int]) -> None:
             before = place
 
 
-def percentile(counts: Mapping[float, int], percent: float) -> float:
+def percentile(counts: Mapping[float, float], percent: float) -> float:
     """Return the time that so many percent of requests did not exceed (nearest rank).
 
     Args:
-        counts: how many requests took how long; at least one.
+        counts: how many requests took how long, or which share of them; at least one.
         percent: from 0 to 100.
     """
-    rank, seen = math.ceil(sum(counts.values()) * percent / 100), 0
+    rank, seen = sum(counts.values()) * percent / 100 - EXACT, 0.0
     for time in sorted(counts):
         seen += counts[time]
         if seen >= rank:
@@ -84,6 +86,19 @@ def percentile(counts: Mapping[float, int], percent: float) -> float:
 def _p95s(counts: Mapping[str, Mapping[float, int]]) -> str:
     told = ", ".join(f"{name} {in_ms(percentile(own, 95))}" for name, own in counts.items())
     return f"p95: {told}" if told else "No request was answered"
+
+
+def _risen(measured: Mapping[float, float], what: str) -> str:
+    """Say how much comes of the ratios up to 80 %, and how much of the rest."""
+    between = [ratio for ratio in measured if 0 < ratio < 1]
+    if not between or not {0, 1} <= {*measured} or not all(measured.values()):
+        return f"By hit ratio: {what}"
+    middle = min(between, key=lambda ratio: abs(ratio - MIDDLE))
+    first, then = measured[middle] / measured[0], measured[1] / measured[middle]
+    return (
+        f"{what}: ×{number(first)} up to {100 * middle:.0f} % hits, "
+        f"×{number(then)} from there to 100 %"
+    )
 
 
 def by_hit_ratio(
@@ -98,7 +113,7 @@ def by_hit_ratio(
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    with figure(f"By hit ratio: {what}", 3.6) as axes:
+    with figure(_risen(measured, what), 3.6) as axes:
         ratios = sorted(predicted)
         axes.plot(
             [100 * ratio for ratio in ratios], [predicted[ratio] for ratio in ratios],

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,13 +49,16 @@ def color(name: str) -> str:
 
 
 @contextmanager
-def figure(title: str, height: float, save_as: Path | None = None) -> Iterator[Axes]:
+def figure(
+    title: str, height: float, save_as: Path | None = None, png: IO[bytes] | None = None
+) -> Iterator[Axes]:
     """Give axes to draw on in the house style, and show them afterwards.
 
     Args:
         title: what the picture says.
         height: in inches.
         save_as: an SVG file to write, in place of showing it. It holds no date and no version.
+        png: an open file to write a PNG to, in place of showing it.
     """
     import matplotlib.pyplot as plt
 
@@ -65,7 +68,9 @@ def figure(title: str, height: float, save_as: Path | None = None) -> Iterator[A
             yield axes
             lines = textwrap.fill(title, TITLE_LETTERS)
             figure.suptitle(lines, x=0.01, ha="left")  # over the names too: it may be long
-            if save_as is None:
+            if png is not None:
+                figure.savefig(png, format="png", metadata={"Software": None})
+            elif save_as is None:
                 plt.show()
             else:
                 figure.savefig(save_as, metadata={"Date": None, "Creator": None})

@@ -1,0 +1,115 @@
+"""A load test that is killed at a random moment leaves no server, no worker, no port, no folder.
+
+Once each in `make test`; LABKIT_KILLS says how often else, and the report of a release says 20.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psutil  # type: ignore[import-untyped]
+import pytest
+from jupyter_client.manager import KernelManager
+
+from tests.helpers import REPOSITORY, wait_until
+from tests.test_load import Site, site
+
+__all__ = ["site"]  # the fixture
+
+LESSON = REPOSITORY / "notebooks" / "11_load_test.ipynb"
+MARK = "LABKIT_KILL_TEST"  # in the environment of whatever the killed process has started
+KILLS = int(os.environ.get("LABKIT_KILLS", "1"))
+GONE_WITHIN = 15.0  # seconds, on a machine that is busy with other tests
+LESSON_MOMENTS, COMMAND_MOMENTS = (1.0, 25.0), (0.1, 4.0)  # seconds after the start
+
+
+class Marked:
+    """Everything that one process has started, wherever it hangs in the tree of processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.mark, self.folder = secrets.token_hex(8), folder
+        self.environment = {**os.environ, MARK: self.mark, "TMPDIR": str(folder)}
+
+    def running(self) -> dict[int, str]:
+        """Return their command lines, by process id."""
+        found = {}
+        for process in psutil.process_iter():
+            try:
+                is_marked = process.environ().get(MARK) == self.mark
+                if is_marked and process.status() != psutil.STATUS_ZOMBIE:
+                    found[process.pid] = " ".join(process.cmdline())[:90]
+            except psutil.Error:  # it has ended since
+                continue
+        return found
+
+    def ports(self) -> list[int]:
+        found = []
+        for pid in self.running():
+            with contextlib.suppress(psutil.Error):  # it has ended since
+                found += [
+                    each.laddr.port
+                    for each in psutil.Process(pid).net_connections("tcp")
+                    if each.status == psutil.CONN_LISTEN
+                ]
+        return found
+
+    def left(self) -> list[str]:
+        return [*self.running().values(), *(path.name for path in self.folder.glob("labkit-*"))]
+
+    def assert_gone(self, ports: list[int], moment: float) -> None:
+        gone = wait_until(lambda: not self.left(), GONE_WITHIN)
+        assert gone, f"killed after {moment:.2f} s, and left {self.left()}"
+        for port in ports:
+            with socket.socket() as probe:
+                assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def kill_after(moment: float, marked: Marked, kill: Callable[[], object]) -> None:
+    time.sleep(moment)
+    ports = marked.ports()
+    print(f"after {moment:.2f} s: {len(marked.running())} processes, {len(ports)} ports")
+    kill()
+    marked.assert_gone(ports, moment)
+
+
+@pytest.mark.parametrize("attempt", range(KILLS))
+def test_the_lessons_kernel_leaves_nothing(attempt: int, tmp_path: Path) -> None:
+    marked = Marked(tmp_path)
+    lesson: Any = nbformat.read(LESSON, as_version=4)
+    code = "\n".join(cell.source for cell in lesson.cells if cell.cell_type == "code")
+    manager: Any = KernelManager()
+    manager.start_kernel(env=marked.environment, cwd=str(LESSON.parent))
+    try:
+        client = manager.client()
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        client.execute(code)
+        pid = manager.provisioner.pid
+        kill_after(random.uniform(*LESSON_MOMENTS), marked, psutil.Process(pid).kill)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+@pytest.mark.parametrize("attempt", range(KILLS))
+def test_labkit_load_leaves_nothing(attempt: int, tmp_path: Path, site: Site) -> None:
+    marked = Marked(tmp_path)
+    command = [sys.executable, "-m", "labkit.cli", "load", site.url, "--seconds", "60"]
+    with subprocess.Popen(command, env=marked.environment, stdout=subprocess.DEVNULL) as process:
+        kill_after(random.uniform(*COMMAND_MOMENTS), marked, process.kill)
+    counts = [-1, len(site.paths)]
+    while counts[-1] != counts[-2] and len(counts) < 100:  # the last ones are still on their way
+        time.sleep(0.3)
+        counts.append(len(site.paths))
+    assert counts[-1] == counts[-2]
