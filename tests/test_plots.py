@@ -72,6 +72,19 @@ MIXED_RUNS = {
     "80 % hits": {time: count // 40 + 1 for time, count in HITS.items()} | MISSES,
     "all hits": HITS,
 }
+HIT_TIMES = {
+    name: [median * (1 + (n * 13 % 29) / 40) for n in range(100)]
+    for name, median in {
+        "lru_cache": 0.0002,
+        "cachetools": 0.002,
+        "fakeredis (simulated)": 0.06,
+        "diskcache (SQLite)": 0.03,
+        "Redis, unix socket": 0.1,
+        "Redis, TCP": 0.15,
+        "Memcached": 0.09,
+    }.items()
+}
+TOLD = {name: n > 2 for n, name in enumerate(HIT_TIMES)}
 RATIOS = {n / 100: 1000 / (n / 100 * 0.4 + (1 - n / 100) * 80) for n in range(101)}
 
 # At least one picture of each function; several where numbers or names stretch it.
@@ -106,6 +119,12 @@ PICTURES: dict[str, Callable[[], Any]] = {
     ),
     "bars: equal": lambda: plots.bars({"hit": 5.0, "miss": 5.0}, "No difference", "statements"),
     "bars: none": lambda: plots.bars({"hit": 0.0, "miss": 100.0}, "A hit asks nothing", "SQL"),
+    "backends": lambda: plots.backends(HIT_TIMES, TOLD),
+    "backends: one": lambda: plots.backends({"lru_cache": [0.0002]}, {"lru_cache": False}),
+    "backends: alike": lambda: plots.backends(
+        {"Redis, unix socket": [0.1, 0.12], "Memcached": [0.1, 0.11]},
+        {"Redis, unix socket": True, "Memcached": True},
+    ),
     "speed_up": lambda: plots.speed_up(210, 0.2, 214, {0: 0.98, 0.5: 1.9, 0.8: 4.8, 1: 1040}),
     "speed_up: slow hits": lambda: plots.speed_up(6, 2, 8, {0: 0.75, 0.5: 1.2, 1: 3}),
     "speed_up: fast query": lambda: plots.speed_up(6, 0.15, 6.5, {0: 0.92, 0.9: 7.6, 1: 40}),
@@ -383,6 +402,24 @@ DAY = {"usual": 0.84, "job": 0.83}
 REPEATED: list[tuple[Callable[[Any], None], Any, float, str]] = [
     (lambda ms: plots.calls(ms, ["miss", "hit"]), [212.3, 0.2], 0.2, "# of # calls missed"),
     (plots.comparison, {"a": [1.0] * 9, "b": [4.0] * 9}, 0.2, "b: # times as long as a"),
+    (
+        lambda times: plots.backends(times, {"own": False, "other": False, "shared": True}),
+        {"own": [0.001] * 9, "other": [0.004] * 9, "shared": [0.1] * 9},
+        0.2,
+        "The fastest cache, own, is wrong in a second worker: to be right takes # times as long",
+    ),
+    (
+        lambda times: plots.backends(times, {"own": False, "other": False, "shared": True}),
+        {"own": [0.001] * 9, "other": [0.001] * 9, "shared": [0.1] * 9},
+        0.1,
+        "The fastest caches are wrong in a second worker: to be right takes # times as long",
+    ),
+    (
+        lambda times: plots.backends(times, {"own": False, "shared": True}),
+        {"own": [0.1] * 9, "shared": [0.101] * 9},
+        0.1,
+        "Time of a hit, and whether a second worker sees an invalidation",
+    ),
     (plots.comparison, {"a": [1.0] * 9, "b": [1.02] * 9}, 0.1, "Medians between # ms and # ms"),
     (
         plots.comparison,
@@ -538,6 +575,8 @@ UNEVEN: list[tuple[Callable[[], None], str]] = [
         lambda: plots.invalidation_cost({"Lua": SIZES, "between": {1: 0.1, 10**6: 1.0}}),
         "Time of an invalidation, against the entries of its tag",
     ),
+    (lambda: plots.backends({"own": [1.0]}, {"own": False}), "Time of a hit"),
+    (lambda: plots.backends({"a": [1.0], "b": [9.0]}, {"a": True, "b": True}), "Time of a hit"),
     (lambda: plots.latencies({"all hits": {1.0: 94, 7.0: 6}}), "p95: all hits 7 ms"),
     (lambda: plots.latencies({"hits": {1.0: 95, 7.0: 5}}), "p95: hits 1 ms"),
     (lambda: plots.latencies({"none": {}}), "No request was answered"),

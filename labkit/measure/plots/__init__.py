@@ -1,5 +1,6 @@
 """The pictures of the lessons: `labkit.plots`."""
 
+from labkit.measure.plots.backends import backends
 from labkit.measure.plots.basic import bars, calls, comparison, speed_up
 from labkit.measure.plots.contexts import transaction
 from labkit.measure.plots.copies import copies, formats
@@ -14,6 +15,7 @@ from labkit.measure.plots.ttl import deadlines, growth, policies
 
 __all__ = [
     "PALETTE",
+    "backends",
     "bars",
     "by_hit_ratio",
     "byte_diff",
