@@ -31,11 +31,11 @@ INSPECTION = {
     "type": "`flask querycache inspect`",
 }
 CLUSTER = {
-    "cluster|slots": "where a key is",
+    "cluster|slots": "which node has a key",
+    "command": "which arguments of a command are keys: redis-py asks when it connects",
 }
 SENTINEL = {  # on the Sentinels, which have users of their own
     "sentinel|masters": "where the master is",
-    "sentinel|replicas": "where a replica is",
     "client|setinfo": "a connection: else each leaves a line in ACL LOG",
     "ping": "a client that looks after its connections",
 }
