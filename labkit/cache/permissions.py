@@ -32,6 +32,7 @@ INSPECTION = {
 }
 CLUSTER = {
     "cluster|slots": "which node has a key",
+    "asking": "a key that is moving to another node",
     "command": "which arguments of a command are keys: redis-py asks when it connects",
 }
 SENTINEL = {  # on the Sentinels, which have users of their own

@@ -12,11 +12,13 @@ from html import escape
 from typing import Any
 
 import redis
+from redis.exceptions import ResponseError
 
 from labkit.errors import LabError
 from labkit.operate.checks import SERVER_CHECKS, Verdict
 from labkit.operate.clients import CLIENT_CHECKS, Held, clients_of
 from labkit.operate.inspected import Inspected, NotLookedAt, why_not
+from labkit.operate.table import cut
 
 GOOD, MEND, NOT_LOOKED_AT = "good", "to mend", "not looked at"
 MARKS = {GOOD: "✓", MEND: "✗", NOT_LOOKED_AT: "–"}
@@ -181,4 +183,6 @@ def _line(name: str, ignore: Collection[str], check: Callable[[], Verdict]) -> L
         verdict = check()
     except NotLookedAt as error:
         return Line(name, NOT_LOOKED_AT, str(error))
+    except ResponseError as error:
+        return Line(name, NOT_LOOKED_AT, f"the server answers with an error: {cut(str(error), 80)}")
     return Line(name, MEND if verdict.why else GOOD, verdict.found, verdict.why, verdict.how)

@@ -16,6 +16,8 @@ from typing import Any
 
 import redis
 import redis.asyncio
+import redis.asyncio.sentinel
+import redis.sentinel
 from redis.sentinel import SentinelConnectionPool
 
 from labkit.cache import QueryCache
@@ -26,6 +28,8 @@ from labkit.operate.inspected import Inspected, NotLookedAt, hidden
 
 CLIENTS = (redis.Redis, redis.RedisCluster, redis.asyncio.Redis, redis.asyncio.RedisCluster)
 CLUSTERS = (redis.RedisCluster, redis.asyncio.RedisCluster)
+# Their clients of Sentinels, which have no keys.
+SENTINELS = (redis.sentinel.Sentinel, redis.asyncio.sentinel.Sentinel)
 POOLS = (redis.ConnectionPool, redis.asyncio.ConnectionPool)
 # Large, and without clients of their own.
 PASSED_BY = ("sqlalchemy", "flask_sqlalchemy", "flask", "werkzeug", "jinja2", "click", "fakeredis")
@@ -71,6 +75,9 @@ def clients_of(target: str) -> list[Held]:
             except (Exception, SystemExit) as error:
                 raised = hidden(" ".join(f"{type(error).__name__}: {error}".split()))
                 raise LabError(f"{target} cannot be called: {raised}") from None
+        if not hasattr(app, "extensions"):
+            kind = type(app).__name__
+            raise LabError(f"{target} is no application, but a thing of type {kind}.")
     package = target.partition(":")[0].partition(".")[0]
     return list(_search(list(_roots(app, package))))
 
@@ -120,7 +127,7 @@ def _parts(value: Any) -> list[Any]:
         return [*value.values(), *value.keys()]
     if isinstance(value, list | tuple | set | frozenset):
         return list(value)
-    if isinstance(value, ModuleType | type) or inspect.isroutine(value):
+    if isinstance(value, (ModuleType, type, *SENTINELS)) or inspect.isroutine(value):
         return []
     if _package(value) in (*PASSED_BY, "builtins"):
         return []

@@ -13,7 +13,6 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.client import NEVER_DECODE
 from redis.connection import parse_url
 from redis.exceptions import NoPermissionError, ResponseError
 from redis.retry import Retry
@@ -26,7 +25,7 @@ from labkit.servers.redis import choose_redis
 
 PASSWORD = "REDISCLI_AUTH"  # the variable that redis-cli takes a password from
 TIMEOUT = 5.0  # seconds of each wait for the server
-TOKENS = re.compile(rb"token:([^:]+):")
+OF_A_CACHE = re.compile(rb"token:([^:]+):|([^:]+):server$")
 SECRET = re.compile(r"(?<=://)[^/\s]*@|(?<=password=)[^&\s]+")
 
 
@@ -113,7 +112,7 @@ class Inspected:
 
     def _greet(self) -> None:
         about = self.info()
-        if about.get("redis_mode") == "sentinel":
+        if "sentinel" in (about.get("redis_mode"), about.get("server_mode")):  # Redis, Valkey
             watched = [each for name, each in about.items() if re.fullmatch(r"master\d+", name)]
             told = ", ".join(f"{each['name']} is at {each['address']}" for each in watched)
             raise LabError(
@@ -139,10 +138,10 @@ class Inspected:
         if command not in self._known:
             try:
                 self._known[command] = self._client.execute_command(*command, **options)
-            except redis.exceptions.AuthenticationError:
-                raise
             except ResponseError as error:
-                raise NotLookedAt(_refusal(str(command[0]), error)) from None
+                if why := _refusal(str(command[0]), error):
+                    raise NotLookedAt(why) from None
+                raise
         return self._known[command]
 
     def info(self) -> dict[str, Any]:
@@ -175,7 +174,9 @@ class Inspected:
         try:
             names = names_of(self._client, self._bound)
         except ResponseError as error:
-            raise NotLookedAt(_refusal("SCAN", error)) from None
+            if why := _refusal("SCAN", error):
+                raise NotLookedAt(why) from None
+            raise
         if not names.names:
             raise NotLookedAt(f"database {self.database} has no keys yet")
         return names
@@ -216,11 +217,11 @@ class Inspected:
         Raises:
             NotLookedAt: the user may not, or there are none.
         """
-        found = {match[1] for name in self.names.names if (match := TOKENS.match(name))}
-        return [each for each in sorted(found) if self._has(b"token:" + each + b":*")]
-
-    def _has(self, name: bytes) -> bool:
-        return name in self.names.names or bool(self.ask("EXISTS", name, **{NEVER_DECODE: True}))
+        matches = (OF_A_CACHE.match(name) for name in self.names.names)
+        candidates = sorted({match[1] or match[2] for match in matches if match})
+        # Each cache has the token of everything; its key may be among those not looked at.
+        there = ask_each(self._client, (("EXISTS", b"token:%b:*" % name) for name in candidates))
+        return [name for name, found in zip(candidates, there, strict=True) if found == 1]
 
     def lets_in_without_password(self) -> bool:
         """Whether somebody without a password is let in: it is tried, by a PING.
@@ -242,19 +243,20 @@ class Inspected:
 
 
 def _refusal(command: str, error: Exception) -> str:
+    """Return why a command was not run; empty if it was, and has failed."""
     word = command.split()[0]
     if isinstance(error, NoPermissionError):
         return f"the user may not {word}"
     if "unknown command" in str(error).lower():
         return f"the server has no {word}"
-    return f"{word} was answered with an error: {cut(str(error), 80)}"
+    return ""
 
 
 def _refuse(command: str, answers: list[Any]) -> None:
     """Say so if every answer is an error."""
     errors = [each for each in answers if isinstance(each, Exception)]
     if errors and len(errors) == len(answers):
-        raise NotLookedAt(_refusal(command, errors[0]))
+        raise NotLookedAt(_refusal(command, errors[0]) or f"{command}: {cut(str(errors[0]), 80)}")
 
 
 def why_not(error: Exception, options: dict[str, Any]) -> str:

@@ -25,7 +25,6 @@ from labkit.operate.reading import (
     names_of,
     nodes_of,
     text_of,
-    untouched,
 )
 from labkit.operate.table import Table
 
@@ -97,7 +96,7 @@ def _tags_of(node: redis.Redis, names: list[bytes], namespace: str) -> dict[byte
     """Return the tags of each entry, by the tokens that it begins with."""
     tokens = token_key(f"{namespace}:").encode()
     tagged = [name for name in names if name.startswith(tokens)]
-    values = ask_each(node, (("GET", name) for name in tagged))
+    values = ask_each(node, (("GET", name) for name in tagged), untouched=True)
     tag_of = {
         value: text_of(name.removeprefix(tokens))
         for name, value in zip(tagged, values, strict=True)
@@ -105,8 +104,7 @@ def _tags_of(node: redis.Redis, names: list[bytes], namespace: str) -> dict[byte
     }
     entries = [name for name in names if name.startswith(f"{namespace}:".encode())]
     homes = {name: [OTHERS] for name in names}
-    with untouched(node) as quiet:
-        starts = ask_each(quiet, (("GETRANGE", name, 0, STAMP - 1) for name in entries))
+    starts = ask_each(node, (("GETRANGE", name, 0, STAMP - 1) for name in entries), untouched=True)
     for name, start in zip(entries, starts, strict=True):
         if isinstance(start, bytes) and b"\n" in start:
             stamp = start.partition(b"\n")[0].split(b" ")

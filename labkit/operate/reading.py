@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import redis
 from redis.client import NEVER_DECODE
-from redis.exceptions import ResponseError
 
 BATCH = 500  # keys that one SCAN is asked for, which keeps other clients waiting well below 1 ms
 CALLS = 10  # times the SCANs that would do, where a keyspace is nearly empty
+UNTOUCHED = ("CLIENT", "NO-TOUCH")
 Client = Any  # redis.Redis or RedisCluster: they share no type
 
 
@@ -68,51 +67,37 @@ def _scan(node: Any, cursor: int) -> Any:
     return node.execute_command("SCAN", cursor, "COUNT", BATCH, **{NEVER_DECODE: True})
 
 
-def ask_each(node: redis.Redis, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
-    """Return the answer to each command, or the error that it is; a pipeline for each batch."""
+def ask_each(
+    node: redis.Redis, commands: Iterable[tuple[Any, ...]], untouched: bool = False
+) -> list[Any]:
+    """Return the answer to each command, or the error that it is; a pipeline for each batch.
+
+    Args:
+        node: a client of one server.
+        commands: what to ask.
+        untouched: whether a key that is read shall not count as used. Before Redis 7.2 it does.
+    """
     answers: list[Any] = []
     waiting: list[tuple[Any, ...]] = []
     for command in commands:
         waiting.append(command)
         if len(waiting) == BATCH:
-            answers += _ask(node, waiting)
+            answers += _ask(node, waiting, untouched)
             waiting = []
-    return answers + _ask(node, waiting)
+    return answers + _ask(node, waiting, untouched)
 
 
-def _ask(node: redis.Redis, commands: list[tuple[Any, ...]]) -> list[Any]:
+def _ask(node: redis.Redis, commands: list[tuple[Any, ...]], untouched: bool) -> list[Any]:
     if not commands:
         return []
+    # A pipeline has one connection, which goes back to where others take it from.
+    sent = [(*UNTOUCHED, "ON"), *commands, (*UNTOUCHED, "OFF")] if untouched else commands
     with node.pipeline(transaction=False) as pipeline:
         together: Any = pipeline
-        for command in commands:
+        for command in sent:
             together.execute_command(*command, **{NEVER_DECODE: True})
         answers: list[Any] = together.execute(raise_on_error=False)
-    return answers
-
-
-@contextmanager
-def untouched(node: redis.Redis) -> Iterator[redis.Redis]:
-    """Give a client of one connection whose reads count for no key's use.
-
-    Before Redis 7.2 there is no such connection: there a key that is read counts as used.
-    """
-    whole: Any = node
-    with whole.client() as client:
-        able = _try(client, "CLIENT", "NO-TOUCH", "ON")
-        try:
-            yield client
-        finally:
-            if able:
-                _try(client, "CLIENT", "NO-TOUCH", "OFF")
-
-
-def _try(client: Any, *command: str) -> bool:
-    try:
-        client.execute_command(*command)
-    except ResponseError:
-        return False
-    return True
+    return answers[1:-1] if untouched else answers
 
 
 def evenly(items: list[Any], number: int) -> list[Any]:

@@ -14,8 +14,7 @@ from redis.exceptions import ResponseError
 from labkit.operate.reading import Client, nodes_of, text_of
 from labkit.operate.table import Table, cut
 
-ARGUMENTS = 3  # of a command that are shown: its name, and a key or the start of a script
-LETTERS = 20  # of each
+LETTERS = 40  # of a command that are shown
 
 
 def slow_commands(client: Client, top: int = 10) -> Table:
@@ -45,10 +44,12 @@ def slow_commands(client: Client, top: int = 10) -> Table:
 
 
 def _command(words: Any) -> str:
-    text = text_of(words).split(" ") if isinstance(words, bytes | str) else map(text_of, words)
-    parts = list(text)
-    shown = [cut(part, LETTERS) for part in parts[:ARGUMENTS]]
-    return " ".join(shown) + (" …" if len(parts) > ARGUMENTS else "")
+    """Return a command's name and key, or the start of its script: its values are not shown."""
+    text = text_of(words) if isinstance(words, bytes | str) else " ".join(map(text_of, words))
+    if text.upper().startswith("EVAL"):
+        return cut(text, LETTERS)
+    name_and_key = text.split(" ")[:2]
+    return cut(" ".join(name_and_key), LETTERS)
 
 
 def latency(client: Client, top: int = 10) -> Table:
