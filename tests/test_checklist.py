@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import secrets
 import signal
 import socket
+import subprocess
 import sys
 import textwrap
 import threading
@@ -33,9 +35,11 @@ from labkit.servers.cluster import PORT_ATTEMPTS, PortTaken, run_on_port
 from labkit.servers.redis import find_program, free_port
 from labkit.servers.sentinel import SERVICE
 from tests.helpers import wait_until
+from tests.test_query_cache_clients import on_tls
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")
 
+COURSE = ("fakeredis", "matplotlib", "IPython", "faker", "filelock", "tqdm", "cloudpickle")
 PASSWORD = secrets.token_urlsafe(24)
 MASTER, REPLICA, SENTINEL = 0, 1, 2  # places among the nodes
 READS = {
@@ -589,7 +593,7 @@ def test_words_that_say_nothing(capsys, monkeypatch):
 
 def test_nobody_answers(capsys):
     url = f"redis://127.0.0.1:{free_port()}"
-    assert refused(capsys, "--redis", url).startswith(f"{url} cannot be reached: nothing answers")
+    assert refused(capsys, "--redis", url).startswith(f"{url} cannot be reached: ")
 
 
 def test_a_password_that_is_missing_or_wrong(good, capsys):
@@ -645,9 +649,27 @@ def test_what_answers_otherwise(answer, why, capsys, monkeypatch):
     assert line.startswith(f"{url} {why}")
 
 
-def test_tls_where_there_is_none(good, capsys):
+def test_tls_where_there_is_none(good, capsys, monkeypatch):
+    monkeypatch.setattr(inspected, "TIMEOUT", 0.5)
     line = refused(capsys, "--redis", good.url().replace("redis:", "rediss:"))
+    assert line.endswith(" did not answer within 0.5 s. Does it speak TLS?")
     assert PASSWORD not in line
+
+
+def test_tls(kind, capsys):
+    with on_tls(kind) as way:
+        reached = way.client().connection_pool.connection_kwargs
+        address = f"//:{reached['password']}@127.0.0.1:{reached['port']}/0"
+        authority = f"?ssl_ca_certs={reached['ssl_ca_certs']}"
+        assert outcomes(checklist(f"rediss:{address}{authority}"))["password"] == GOOD
+        assert "does it want TLS (rediss://)" in refused(capsys, "--redis", f"redis:{address}")
+        for wrong, why in (
+            ("", "does not agree on TLS: "),
+            ("?ssl_ca_certs=/nowhere", "cannot be reached: No such file or directory. "),
+        ):
+            line = refused(capsys, "--redis", f"rediss:{address}{wrong}")
+            assert why in line
+            assert reached["password"] not in line
 
 
 def test_a_server_that_goes_away_meanwhile(good, capsys, monkeypatch):
@@ -917,6 +939,39 @@ def test_a_terminal_gets_wrapped_lines(good):
     found = checklist(good.url())
     assert all(len(line) <= 80 for line in found.as_text(80).splitlines()[1:])
     assert found.as_text(80).replace("\n", " ").split() == found.as_text().split()
+
+
+def test_a_reader_that_has_read_enough(good, monkeypatch, capfd):
+    read, write = os.pipe()
+    os.close(read)
+    with setting(good, "maxmemory", "0"), os.fdopen(write, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert main(["checklist", "--redis", good.url()]) == 1
+    assert capfd.readouterr().err == ""
+
+
+def test_a_terminal_that_has_no_mark(good, monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert main(["checklist", "--redis", good.url()]) == 0
+    assert b"\n? maxmemory  " in written.getvalue()
+
+
+def test_nobody_reads(good, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["checklist", "--redis", good.url()]) == 0
+
+
+def test_it_needs_nothing_of_the_course():
+    code = f"""
+import sys
+for name in {COURSE!r}: sys.modules[name] = None
+from labkit.cli import main
+sys.exit(main(["checklist", "--redis", "redis://localhost:1"]) - main(["acl"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 2), done.stderr
+    assert "cannot be reached" in done.stderr
 
 
 def test_html_takes_what_it_finds_for_text(good):

@@ -92,7 +92,7 @@ def test_by_prefix(client):
     assert next(iter(found)) == "blog"  # the largest first
     assert set(rows_of(keyspace(client, parts=2))) == {"blog:page", "blog", "(no prefix)"}
     assert table.column("keys") == [8, 1]
-    assert table.as_dicts()[1]["TTL in s"] is None
+    assert table.as_dicts()[1]["median TTL in s"] is None
 
 
 def test_what_is_looked_at_is_bounded_and_it_says_so(client):
@@ -111,7 +111,8 @@ def test_what_is_looked_at_is_bounded_and_it_says_so(client):
     assert calls["cmdstat_scan"] <= 3
     assert calls["cmdstat_memory|usage"] == 50
     assert calls["cmdstat_pttl"] == 1_000
-    assert table.column("bytes")[0] == 1_000 * client.memory_usage("blog:0000")
+    sizes = {client.memory_usage(f"blog:{number:04}") for number in range(0, 5_000, 10)}
+    assert 1_000 * min(sizes) <= table.column("bytes")[0] <= 1_000 * max(sizes)
 
 
 def test_scans_are_bounded_where_few_keys_are_left(client, monkeypatch):
@@ -292,13 +293,14 @@ def test_so_many_keys_are_counted_apart_and_no_more(monkeypatch):
 def test_the_slow_log(client):
     client.config_set("slowlog-log-slower-than", "0")
     client.slowlog_reset()
-    client.set("blog:1", "x" * 5_000)
+    client.set("blog:1", "s3cret")
     client.eval("local n = 0 for i = 1, 3000000 do n = n + i end return n", 0)
     table = slow_commands(client)
     assert re.fullmatch(r"Slow log: \d+ commands, of more than 0 ms", table.title)
     assert table.rows[0][0].startswith("EVAL local n = 0")
     assert table.column("ms") == sorted(table.column("ms"), reverse=True)
-    assert all(len(row[0]) < 70 for row in table.rows)
+    assert "SET blog:1" in table.column("command")
+    assert "s3cret" not in str(table)
     assert slow_commands(client, top=1).rows[0][0] == table.rows[0][0]
 
 

@@ -74,7 +74,7 @@ def _maxmemory(server: Inspected) -> Verdict:
     return Verdict(
         "no limit",
         "the cache grows until the system kills the server, or swaps",
-        "CONFIG SET maxmemory, to what the machine can spare, and in redis.conf",
+        "CONFIG SET maxmemory 256mb, or what the machine can spare, and in redis.conf",
     )
 
 

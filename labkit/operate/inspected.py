@@ -27,6 +27,8 @@ PASSWORD = "REDISCLI_AUTH"  # the variable that redis-cli takes a password from
 TIMEOUT = 5.0  # seconds of each wait for the server
 OF_A_CACHE = re.compile(rb"token:([^:]+):|([^:]+):server$")
 SECRET = re.compile(r"(?<=://)[^/\s]*@|(?<=password=)[^&\s]+")
+UNREACHED = re.compile(r"\bconnecting to \S+\. (.+)")
+TLS = re.compile(r"\bSSL\b|certificate|ssl_")
 
 
 class NotLookedAt(Exception):
@@ -271,11 +273,14 @@ def why_not(error: Exception, options: dict[str, Any]) -> str:
     if "max number of clients" in said:
         return "takes no more connections: raise maxclients, or close some."
     if isinstance(error, redis.TimeoutError):
-        return f"did not answer within {TIMEOUT:g} s."
+        doubt = " Does it speak TLS?" if "SSL" in str(options.get("connection_class")) else ""
+        return f"did not answer within {TIMEOUT:g} s.{doubt}"
+    if TLS.search(str(error)):
+        return f"does not agree on TLS: {said}. Is ssl_ca_certs= in the URL right?"
     if isinstance(error, ResponseError):
         return f"answers with an error: {said}"
-    if "connecting" in str(error).lower() or isinstance(error, OSError):
-        return "cannot be reached: nothing answers there. Is the address right, and does it run?"
+    if match := UNREACHED.search(said):
+        return f"cannot be reached: {match[1]}. Is the address right, and does it run?"
     if "Connection closed" in str(error) or "reset" in str(error):
         return "closes the connection: does it want TLS (rediss://), or is it no Redis?"
     return f"is no Redis: {said}"

@@ -29,7 +29,7 @@ from labkit.operate.reading import (
 from labkit.operate.table import Table
 
 STAMP = 1_024  # bytes at the start of an entry, which hold the tokens of some 60 tags
-COLUMNS = ("keys", "bytes", "without TTL", "TTL in s")
+COLUMNS = ("keys", "bytes", "without TTL", "median TTL in s")
 REPLACED = "(no tag that counts)"
 OTHERS = "(no entry)"
 
