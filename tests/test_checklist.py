@@ -414,6 +414,10 @@ def test_what_a_cache_keeps_is_known_though_its_token_is_not_looked_at(good, mon
     assert checklist(good.url()).to_mend == ["TTL"]
 
 
+def test_a_server_may_be_called_by_a_name(good):
+    assert checklist(good.url(), name="the shop's").server.startswith("the shop's (")
+
+
 # Other servers.
 
 
@@ -517,7 +521,8 @@ def user(servers: Servers, *rules: str) -> Iterator[str]:
         (["~*", "+@all", "-scan"], {"TTL", "big keys", "namespace"}, "the user may not SCAN"),
         (["~*", "+@all", "-pttl"], {"TTL"}, "the user may not PTTL"),
         (["~*", "+@all", "-memory"], {"big keys"}, "the user may not MEMORY"),
-        (["~none:*", "+@all"], {"TTL", "big keys"}, "the user may not"),
+        (["~*", "+@all", "-dbsize"], {"TTL", "big keys", "namespace"}, "the user may not DBSIZE"),
+        (["~none:*", "+@all"], {"TTL", "big keys"}, "the user may not read the keys"),
         (["~*", "+@all", "-pubsub"], {"failover"}, "the user may not PUBSUB"),
         (
             ["~*", "+@all", "-info"],
@@ -854,6 +859,8 @@ def test_what_redis_py_sets_by_itself_is_seen(good, written):
         "app.config['CLIENT'] = redis.Redis(socket_timeout=None)",
         "class Holder: pass\nholder = Holder(); holder.inner = Holder()\n"
         "holder.inner.client = redis.Redis(socket_timeout=None)",
+        "from flask import current_app, g, request, session\n"
+        "held = [current_app, g, redis.Redis(socket_timeout=None)]",
         "import redis.asyncio\nheld = redis.asyncio.Redis(socket_timeout=None)",
         "from flask_caching import Cache\n"
         "Cache(app, config={'CACHE_TYPE': 'RedisCache', 'CACHE_OPTIONS': "

@@ -134,6 +134,7 @@ def checklist(
     ignore: Collection[str] = (),
     bound: int = 10_000,
     measured: int = 1_000,
+    name: str = "",
 ) -> Checklist:
     """Look at a server, and an application, and say what to mend. The server is only read.
 
@@ -144,6 +145,7 @@ def checklist(
         ignore: names of checks that are left out, such as "failover".
         bound: how many keys are looked at.
         measured: of how many of them the size is asked.
+        name: what the server is called in place of its URL.
 
     Raises:
         LabError: the server or the application cannot be looked at, or there is no such check.
@@ -158,7 +160,7 @@ def checklist(
         raise LabError(f"{server.shown} {why_not(error, server.options)}") from None
     finally:
         server.close()
-    return Checklist(f"{server.shown} ({server.name})", lines)
+    return Checklist(f"{name or server.shown} ({server.name})", lines)
 
 
 def _lines(server: Inspected, held: list[Held] | None, ignore: Collection[str]) -> Iterator[Line]:

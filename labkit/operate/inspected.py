@@ -248,7 +248,10 @@ def _refusal(command: str, error: Exception) -> str:
     """Return why a command was not run; empty if it was, and has failed."""
     word = command.split()[0]
     if isinstance(error, NoPermissionError):
-        return f"the user may not {word}"
+        if "key" in str(error):
+            return "the user may not read the keys"
+        named = re.search(r"'(\w+)(?:\|\w+)?' command", str(error))
+        return f"the user may not {named[1].upper() if named else word}"
     if "unknown command" in str(error).lower():
         return f"the server has no {word}"
     return ""
