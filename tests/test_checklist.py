@@ -577,6 +577,10 @@ def refused(capsys: Any, *words: str) -> str:
         ("unix:///nowhere/redis.sock?password=s3cret", "unix:///nowhere/redis.sock?password=*** "),
         ("redis://u:s3cret@nowhere.invalid", "redis://***@nowhere.invalid cannot be reached: "),
         ("redis://u:p@ss:s3cret@[::1", "'redis://***@[::1' is not the URL"),
+        ("redis://:s3cret/s3cret@host", "'redis://***@host' is not the URL"),
+        ("redis://:s3cret#s3cret@host", "'redis://***@host' is not the URL"),
+        ("redis://:s3cret s3cret@host.invalid", "redis://***@host.invalid cannot be reached: "),
+        ("redis://:1/s3cret@host", "redis://***@host cannot be reached: "),
     ],
 )
 def test_a_url_that_leads_nowhere(url, why, capsys):

@@ -26,7 +26,8 @@ from labkit.servers.redis import choose_redis
 PASSWORD = "REDISCLI_AUTH"  # the variable that redis-cli takes a password from
 TIMEOUT = 5.0  # seconds of each wait for the server
 OF_A_CACHE = re.compile(rb"token:([^:]+):|([^:]+):server$")
-SECRET = re.compile(r"(?<=://)[^/\s]*@|(?<=password=)[^&\s]+")
+# Rather too much than too little: a password that is not escaped may hold anything.
+SECRET = re.compile(r"(?<=://).*@|(?<=password=)[^&]+", re.DOTALL)
 UNREACHED = re.compile(r"\bconnecting to \S+\. (.+)")
 TLS = re.compile(r"\bSSL\b|certificate|ssl_")
 
