@@ -31,7 +31,7 @@ from labkit.cache.permissions import CLUSTER, COMMANDS, INSPECTION, SENTINEL, ru
 from labkit.cache.server import Unavailable
 from labkit.cli import main
 from labkit.lab import Lab
-from labkit.operate import acl_line
+from labkit.operate import acl_line, acl_table
 from labkit.servers import Keeper, RedisServer, spare_cluster, spare_sentinel, start_redis
 from labkit.servers.redis import find_program, run_program
 from labkit.servers.sentinel import SERVICE
@@ -559,6 +559,14 @@ def test_the_line(capsys):
     )
     [note] = said.err.splitlines()
     assert note.startswith("labkit acl: no password is in it, so nobody can log in as shop")
+
+
+def test_the_table_has_what_the_line_has():
+    table = acl_table()
+    told = {f"+{name.lower().replace(' ', '|')}" for name in table.column("command")}
+    assert told == {each for each in rules(NAMESPACE, cluster=True) if each[0] == "+"} | {"+select"}
+    assert "MGET" in str(table)
+    assert all(len(words) <= 70 for words in table.column("needed for"))
 
 
 def test_a_password_is_hashed_as_redis_has_it(user):

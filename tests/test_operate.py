@@ -346,10 +346,10 @@ def test_a_table_as_text_and_as_html():
     table = Table("T <1>", ("a", "b"), [("x\x1b[1m", 1_234), (None, None), ("y" * 99, 2)], "note")
     assert str(table).splitlines() == [
         "T <1>",
-        f"{'a':60}      b",
-        f"{'x�[1m':60}  1,234",
-        f"{'–':60}      –",
-        f"{'y' * 59}…      2",
+        f"{'a':70}      b",
+        f"{'x�[1m':70}  1,234",
+        f"{'–':70}      –",
+        f"{'y' * 69}…      2",
         "note",
     ]
     html = table._repr_html_()

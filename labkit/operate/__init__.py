@@ -3,7 +3,7 @@
 Everything here only reads: a test holds it to what the server itself has counted.
 """
 
-from labkit.operate.acl import acl_line
+from labkit.operate.acl import acl_line, acl_table
 from labkit.operate.checklist import Checklist, checklist
 from labkit.operate.hot import counted_keys, hot_keys
 from labkit.operate.keyspace import keyspace
@@ -14,6 +14,7 @@ __all__ = [
     "Checklist",
     "Table",
     "acl_line",
+    "acl_table",
     "checklist",
     "counted_keys",
     "hot_keys",

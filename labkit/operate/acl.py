@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 
 from labkit.cache import SettingsError
-from labkit.cache.permissions import rules, sentinel_rules
+from labkit.cache.permissions import CLUSTER, COMMANDS, INSPECTION, rules, sentinel_rules
 from labkit.errors import LabError
+from labkit.operate.table import Table
 
 SHORTEST = 20  # letters of a password: what is shorter is guessed from its hash, or may be
 NEW_IN_7_2 = "+client|setinfo"
@@ -60,6 +61,17 @@ def acl_line(
         allowed.remove(NEW_IN_7_2)
     start = f"ACL SETUSER {user} reset on" if setuser else f"user {user} on"
     return " ".join([start, *_hashed(password), *allowed])
+
+
+def acl_table() -> Table:
+    """Return each command that a QueryCache's user may send, and what needs it."""
+    parts = ((COMMANDS, ""), (INSPECTION, "not with inspection=False"), (CLUSTER, "in a Cluster"))
+    rows = [
+        (command.upper().replace("|", " "), needed_for, only)
+        for commands, only in parts
+        for command, needed_for in commands.items()
+    ]
+    return Table("What the user of a QueryCache may do", ("command", "needed for", "only"), rows)
 
 
 def _hashed(password: str | None) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
-LONGEST = 60  # letters of a cell
+LONGEST = 70  # letters of a cell
 
 
 @dataclass(frozen=True)
