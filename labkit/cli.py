@@ -1,4 +1,4 @@
-"""The `labkit` command: doctor, clean, audit and load."""
+"""The `labkit` command: doctor, clean, audit, load, acl and checklist."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: the words after `labkit`; those of this process by default.
 
     Returns:
-        The exit status: 0, or 1 where something is wrong. 2 where an audit could not be run.
+        The exit status: 0, or 1 where something is wrong. 2 where an audit, a checklist or an ACL
+        could not be made.
     """
     wishes = _parser().parse_args(arguments)
     try:
+        if wishes.command in ("acl", "checklist"):
+            return _operate(wishes)
         if wishes.command == "audit":
             return _audit(wishes)
         return _load(wishes) if wishes.command == "load" else _run(wishes.command)
     except LabError as error:
         print(f"labkit: {error}", file=sys.stderr)
-        return 2 if wishes.command == "audit" else 1
+        return 2 if wishes.command in ("audit", "acl", "checklist") else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,7 +77,89 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument(
         "--connections", type=int, default=4, metavar="N", help="how many at once (%(default)s)"
     )
+    _add_acl(
+        commands.add_parser(
+            "acl",
+            help="print the line of an ACL file for the user of a QueryCache",
+            description="Print the line of an ACL file that gives a user what a QueryCache needs, "
+            "and nothing else. A password is never printed, but its SHA-256, if you give one.",
+        )
+    )
+    _add_checklist(
+        commands.add_parser(
+            "checklist",
+            help="look at a Redis and an application, and say what to mend",
+            description="Look at a Redis that holds a cache, and at an application that uses it, "
+            "and say what to mend, why and how. Redis is only read.",
+            epilog="Exit status: 0 if nothing is to be mended, 1 if something is, 2 if it cannot "
+            "be looked at. What the user may not ask is no fault: its line says so.",
+        )
+    )
     return parser
+
+
+def _add_acl(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--namespace", default="querycache", metavar="NS", help="of the cache")
+    parser.add_argument(
+        "--user", metavar="NAME", help="the user's name: the namespace's by default"
+    )
+    parser.add_argument(
+        "--password-stdin",
+        action="store_true",
+        help="read a password from standard input, or ask for it: the line gets its SHA-256",
+    )
+    parser.add_argument(
+        "--setuser",
+        action="store_true",
+        help="print the command ACL SETUSER in place of a line of an ACL file",
+    )
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--cluster", action="store_true", help="for the nodes of a Redis Cluster")
+    kind.add_argument(
+        "--sentinel",
+        action="store_true",
+        help="for the Sentinels, which have users of their own, in place of the servers with keys",
+    )
+    parser.add_argument(
+        "--without-inspection",
+        action="store_true",
+        help="without SCAN and TYPE, which only `flask querycache stats` and `inspect` need",
+    )
+    parser.add_argument(
+        "--before-7.2",
+        dest="before_7_2",
+        action="store_true",
+        help="for a Redis before 7.2, which refuses a line with +client|setinfo",
+    )
+
+
+def _add_checklist(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--redis",
+        metavar="URL",
+        help="such as redis://localhost:6379/0; by default what REDIS_URL holds. A password may be "
+        "in REDISCLI_AUTH, where no other user sees it",
+    )
+    parser.add_argument(
+        "--app",
+        metavar="MODULE:APP",
+        help="a Flask application, or what makes one. It is imported to see its clients",
+    )
+    parser.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="CHECK",
+        help="leave out the check whose line begins with this name; it can be given again",
+    )
+    parser.add_argument(
+        "--keys",
+        type=int,
+        default=10_000,
+        metavar="N",
+        help="how many keys to look at (%(default)s); the size of a tenth of them is asked",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON in place of the lines")
 
 
 def _load(wishes: argparse.Namespace) -> int:
@@ -107,6 +192,16 @@ def _audit(wishes: argparse.Namespace) -> int:
         raise MissingExtra("labkit audit", error, "audit") from None
 
     return command.run(wishes.target, wishes.invalidate, wishes.json, wishes.junit)
+
+
+def _operate(wishes: argparse.Namespace) -> int:
+    try:
+        from labkit.operate import command
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"labkit {wishes.command}", error) from None
+
+    run = {"acl": command.run_acl, "checklist": command.run_checklist}
+    return run[wishes.command](wishes)
 
 
 def _run(command: str) -> int:

@@ -19,15 +19,15 @@ ORDER = (
     ("labkit.cli", "labkit.pytest_plugin"),
     ("labkit.doctor",),
     ("labkit.lessons",),
-    ("labkit.audit",),
+    ("labkit.audit", "labkit.operate"),
     ("labkit.concurrency",),
     ("labkit.lab",),
     ("labkit.measure", "labkit.shop"),
-    ("labkit.servers",),
+    ("labkit.servers", "labkit.named"),
     ("labkit.errors",),
 )
 ALONE = ("labkit.cache", "labkit.baselines")  # at the side: they import nothing of labkit
-USE_THEM = ("labkit.lessons", "labkit.audit", "labkit.concurrency")
+USE_THEM = ("labkit.lessons", "labkit.audit", "labkit.operate", "labkit.concurrency")
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
 COURSE = ("fakeredis", "matplotlib", "jupyterlab", "ipykernel", "faker", "filelock", "tqdm")
 

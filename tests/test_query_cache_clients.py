@@ -34,6 +34,7 @@ from labkit.cache import QueryCache, Settings, SettingsError, commands, server, 
 from labkit.cache.client import own_client
 from labkit.concurrency.stampede import QUERY_CACHE, crashed_holder, stampede
 from labkit.lab import Lab
+from labkit.operate import acl_line
 from labkit.servers import Keeper, RedisServer, spare_cluster, spare_sentinel, start_redis
 from labkit.servers.cluster import PORT_ATTEMPTS, PortTaken, _free_ports, _start_node, run_on_port
 from labkit.servers.redis import find_program, free_port, run_program
@@ -100,6 +101,21 @@ def on_one_blocking_connection(kind: str) -> Iterator[Way]:
             return redis.Redis(connection_pool=pool)
 
         yield Way(make, way.nodes)
+
+
+@contextmanager
+def as_a_user_of_labkit_acl(kind: str) -> Iterator[Way]:
+    """Who may do what a cache of this namespace needs, and nothing else: nothing is refused."""
+    with on_tcp(kind) as way:
+        [admin] = way.nodes
+        version = tuple(map(int, admin.info("server")["redis_version"].split(".")[:2]))
+        user = {"username": "shop", "password": secrets.token_urlsafe(24)}
+        line = acl_line(NAMESPACE, *user.values(), setuser=True, before_7_2=version < (7, 2))
+        own = "+incrby"  # of the application, which counts by the same client
+        admin.execute_command(*line.split(" "), own)
+        yield Way(lambda **more: way.client(**user | more), way.nodes)
+        refused = [each for each in admin.acl_log() if each["username"] == "shop"]
+        assert refused == []
 
 
 def _tls_settings(directory: Path) -> list[str]:
@@ -192,6 +208,7 @@ WAYS: dict[str, Callable[[str], Any]] = {
     "protocol 3": lambda kind: on_tcp(kind, protocol=3),
     "one blocking connection": on_one_blocking_connection,
     "no time-outs": lambda kind: on_tcp(kind, socket_timeout=None, socket_connect_timeout=None),
+    "a user of labkit acl": as_a_user_of_labkit_acl,
     "cluster": on_cluster,
     "sentinel": on_sentinel,
 }

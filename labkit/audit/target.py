@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -12,7 +11,9 @@ from labkit.audit.adapter import Adapter, adapter_of, name_of
 from labkit.audit.probe import one_line
 from labkit.audit.site import Place
 from labkit.errors import LabError
+from labkit.named import named
 
+LONGEST = 500  # letters of a message
 URLS = ("REDIS_URL", "CACHE_REDIS_URL", "QUERY_CACHE_URL", "LABKIT_AUDIT_URL")
 
 
@@ -80,23 +81,7 @@ def found(given: Any) -> Any:
     """
     if not isinstance(given, str):
         return given
-    module_name, _, name = given.partition(":")
-    if not module_name or not name:
-        raise NotAuditable(f"{given!r} names nothing: write PACKAGE.MODULE:NAME.")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # the folder that the audit is started in, as `python -m` has it
     try:
-        value: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if f"{module_name}.".startswith(f"{error.name}."):
-            raise NotAuditable(f"there is no module {error.name} here: {given}.") from None
-        raise NotAuditable(f"{module_name} cannot be imported: {error}.") from None
-    except (Exception, SystemExit) as error:
-        raised = one_line(f"{type(error).__name__}: {error}").removesuffix(".")
-        raise NotAuditable(f"{module_name} cannot be imported: {raised}.") from None
-    for part in name.split("."):
-        try:
-            value = getattr(value, part)
-        except AttributeError:
-            raise NotAuditable(f"{module_name} has no {part}: {given}.") from None
-    return value
+        return named(given)
+    except LabError as error:
+        raise NotAuditable(one_line(str(error), LONGEST)) from None

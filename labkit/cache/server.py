@@ -243,12 +243,22 @@ def checked_client(client: Client, settings: Settings) -> Client:
     Raises:
         SettingsError: it is a cluster's, and the namespace would scatter an entry and its tokens.
     """
-    if isinstance(client, redis.RedisCluster) and not HASH_TAG.search(settings.namespace):
+    if isinstance(client, redis.RedisCluster):
+        check_hash_tag(settings.namespace)
+    return client
+
+
+def check_hash_tag(namespace: str) -> None:
+    """See that a namespace keeps an entry and its tokens together in a cluster.
+
+    Raises:
+        SettingsError: it has no hash tag.
+    """
+    if not HASH_TAG.search(namespace):
         raise SettingsError(
             "In a Redis Cluster an entry and its tags must be in one slot: give the namespace a "
-            f"hash tag, such as {{{re.sub('[{}]', '', settings.namespace) or 'shop'}}}."
+            f"hash tag, such as {{{re.sub('[{}]', '', namespace) or 'shop'}}}."
         )
-    return client
 
 
 def client_of(url: str | None) -> redis.Redis:
