@@ -107,6 +107,12 @@ def tracking(client: Any) -> list[dict[str, str]]:
     return [each for each in client.client_list() if "B" in each["flags"]]
 
 
+def the_one(client: Any) -> dict[str, str]:
+    """Return the only one, once those of the tests before have ended."""
+    assert wait_until(lambda: len(tracking(client)) == 1, LONG)
+    return tracking(client)[0]
+
+
 def mgets(client: Any) -> int:
     return int(client.info("commandstats").get("cmdstat_mget", {"calls": 0})["calls"])
 
@@ -131,7 +137,8 @@ def test_off_by_default_there_is_no_thread_and_no_connection_of_it(client):
     client.config_resetstat()
     assert [report.ask() for _ in range(3)] == ["old"] * 3
 
-    assert (cache._l1, cache._tracking, tracking(client)) == (None, None, [])
+    assert (cache._l1, cache._tracking) == (None, None)
+    assert wait_until(lambda: tracking(client) == [], LONG)  # once those of before have ended
     assert mgets(client) == 3
     assert "cmdstat_pttl" not in client.info("commandstats")
     assert cache.stats.l1_hits == 0
@@ -360,7 +367,7 @@ def test_what_a_process_says_itself_is_known_to_it_at_once(client, open_cache, m
     deaf(monkeypatch)
     cache = open_cache(client)
     report = Report(cache)
-    report.warm()
+    report.warm(hears=False)
     if what == "mark":
         cache._mark(["users"])
     elif what == "forget":
@@ -375,6 +382,8 @@ def test_what_a_process_says_itself_is_known_to_it_at_once(client, open_cache, m
 
 def test_writes_that_are_pending_bypass_it(client, open_cache, session):
     cache = open_cache(client, session=session)
+    warm_rows(cache, session)
+    hear(cache, client)
     warm_rows(cache, session)
     session.execute(update(USERS).values(name="mine"))
 
@@ -561,7 +570,7 @@ def test_what_was_owed_is_known_before_entries_are_used_again(server, open_cache
     deaf(monkeypatch)
     cache = open_cache(server.client(), timeout_ms=200, pause_ms=1)
     report = Report(cache)
-    report.warm()
+    report.warm(hears=False)
     key, l1, empty_l1 = next(iter(l1_of(cache)._entries)), l1_of(cache), cache._empty_l1
     kept: list[bool] = []
 
@@ -589,11 +598,11 @@ def test_a_connection_that_is_cut_is_made_anew(client, open_cache):
     report = Report(cache)
     for number in range(3):
         report.warm()
-        [connection] = tracking(client)
+        connection = the_one(client)
         client.client_kill_filter(_id=connection["id"])
         assert wait_until(lambda: cache.stats.l1_lost["ConnectionError"] == number + 1, LONG)  # noqa: B023
     assert report.warm() == "old"
-    [again] = tracking(client)
+    again = the_one(client)
     assert again["id"] != connection["id"]
 
 
@@ -649,7 +658,7 @@ def test_another_server_at_the_same_address(two, open_cache):
         assert report.warm() == "new"
         assert cache.stats.l1_lost.total() == 1
         with second.client() as client:
-            assert len(tracking(client)) == 1
+            the_one(client)
 
 
 def test_what_another_server_serves_is_not_kept(two, open_cache):
@@ -677,7 +686,7 @@ def test_a_master_that_has_become_a_replica(two, open_cache):
         old.set("querycache:server", new.info("server")["run_id"])
 
         assert wait_until(lambda: cache.stats.l1_lost["AnotherServer"] == 1, LONG)
-        assert wait_until(lambda: len(tracking(new)) == 1, LONG)
+        the_one(new)
 
 
 @pytest.mark.parametrize("pair_of", [sentinel_pair, cluster_pair])
@@ -695,7 +704,7 @@ def test_after_a_failover_nothing_of_before_is_answered(open_cache, pair_of):
         pair.promote()
         assert wait_until(lambda: len(l1_of(cache)) == 0, LONG)
         assert report.warm() == "new"
-        assert len(tracking(pair.second)) == 1
+        the_one(pair.second)
 
 
 def test_after_a_takeover_of_a_living_master_nothing_of_before_is_answered(open_cache):
@@ -710,7 +719,7 @@ def test_after_a_takeover_of_a_living_master_nothing_of_before_is_answered(open_
         report.answer = "new"
         cache.invalidate("users")
         assert report.warm() == "new"
-        assert len(tracking(pair.second)) == 1
+        the_one(pair.second)
 
 
 def test_in_a_cluster_of_three(open_cache):
@@ -725,7 +734,7 @@ def test_in_a_cluster_of_three(open_cache):
             other.invalidate("users")
             hear(cache, way.client())
             assert report.warm() == number
-        assert sum(len(tracking(node)) for node in way.nodes) == 2
+        assert wait_until(lambda: sum(len(tracking(node)) for node in way.nodes) == 2, LONG)
 
 
 def test_over_tls(open_cache):
@@ -817,7 +826,7 @@ def test_a_forked_child_has_a_thread_and_a_connection_of_its_own(client, open_ca
     cache = open_cache(client)
     report = Report(cache)
     report.warm()
-    [ours] = tracking(client)
+    ours = the_one(client)
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -861,7 +870,7 @@ def test_a_child_does_not_hold_its_parents_connection(client, open_cache):
     try:
         assert process.stdout
         assert {process.stdout.readline() for _ in range(2)} == {"forked\n", "parent\n"}
-        assert len(tracking(client)) == 1
+        the_one(client)
         process.kill()
         assert wait_until(lambda: tracking(client) == [], LONG)
     finally:
@@ -914,7 +923,7 @@ def test_sentinel_finds_the_master_for_it(open_cache):
         make: Any = watched.sentinel.master_for
         cache = open_cache(make(SERVICE))
         assert Report(cache).warm() == "old"
-        assert len(tracking(watched.master)) == 1
+        the_one(watched.master)
 
 
 # Put through the audit.

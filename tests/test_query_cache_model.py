@@ -382,7 +382,7 @@ class World:
 
         What is set last is named last. L1 may begin anew meanwhile: then it is empty.
         """
-        l1 = actor.cache._l1
+        l1: Any = actor.cache._l1
         for number in itertools.count() if l1 else ():
             name = f"model:v:heard:{number}"
             if self.redis.state == "up":
