@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import operator
 import os
 import signal
 import sqlite3
@@ -11,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from labkit.servers.sentinel import SERVICE
 from tests.helpers import end, start_python, wait_until
 from tests.nearby import LONG, NEAR, Report, hear, is_on, l1_of
 from tests.outages import FakeServer, OwnServer, Switch, ended
+from tests.soak import Gunicorn
 from tests.test_query_cache_clients import (
     cluster_pair,
     cut,
@@ -845,6 +848,52 @@ def test_a_forked_child_has_a_thread_and_a_connection_of_its_own(client, open_ca
 
     assert wait_until(lambda: [each["id"] for each in tracking(client)] == [ours["id"]], LONG)
     assert (cache.stats.l1_lost, report.warm()) == ({}, "old")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows cannot fork")
+@pytest.mark.parametrize("lock", ["_l1._lock", "_tracking._starting"])
+def test_a_lock_that_another_thread_holds_is_free_in_the_child(client, open_cache, lock):
+    cache = open_cache(client)
+    report = Report(cache)
+    report.warm()
+    with operator.attrgetter(lock)(cache):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.alarm(60)
+                report.ask()
+                cache.invalidate("users")
+                status = report.warm() != "old"
+            finally:
+                os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="gunicorn needs fork")
+def test_workers_of_a_preloaded_application(server):
+    """The master has used it before the fork, and each worker has an L1 of its own."""
+    with closing(Keeper()) as own:
+        url = f"unix://{server.path}"
+        options: dict[str, Any] = {"L1_ENTRIES": 100, "L1_STALE_MS": 600_000}
+        gunicorn = Gunicorn(own, url, "--preload", "--workers", "2", warm=True, **options)
+        workers = [clients[0] for clients in gunicorn.connect_to_each(2).values()]
+        with server.client() as client:
+            for added in range(3):
+                for worker in workers:
+                    assert wait_until(lambda: hits_l1(worker, added), LONG)  # noqa: B023
+                status, _ = workers[0].ask("POST", "/add/0/0")
+                assert status == 200
+                assert workers[0].get("/value/0/0")["values"] == [[0, 0, added + 1]]
+            assert wait_until(lambda: len(tracking(client)) == 3, LONG)
+
+
+def hits_l1(worker: Any, value: int) -> bool:
+    """Ask a worker for a value; whether it has given this one from its L1."""
+    before = worker.get("/state")["stats"]["l1_hits"]
+    answer = worker.get("/value/0/0")["values"][0][2]
+    return bool(answer == value and worker.get("/state")["stats"]["l1_hits"] > before)
 
 
 FORKED = """
