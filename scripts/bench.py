@@ -55,7 +55,8 @@ def main() -> int:
     parts = (
         seeding, redis_starts, starts, queries, codecs, explorations, clusters, invalidations,
         statement_keys, bench_query_cache.hits, bench_query_cache.throughput,
-        bench_query_cache.imports, bench_load.ratios,
+        bench_query_cache.imports, bench_query_cache.near_hits, bench_query_cache.stale_window,
+        bench_load.ratios,
     )  # fmt: skip
     rows = [row for part in parts for row in part()]
     width = max(len(row.what) for row in rows)

@@ -266,6 +266,99 @@ async def _loads_of_many(contenders: Contenders, name: str) -> int:
     return len(_loads)
 
 
+NEAR = {1: None, 10: 10.0, 100: None}  # microseconds for a hit of L1 at most, by rows
+
+
+def near_hits() -> Iterator[Row]:
+    """A hit of L1 beside one of Redis, key and decoding included, over a unix socket."""
+    keeper = Keeper()
+    caches: list[QueryCache] = []
+    try:
+        url = start_redis("auto", keeper).url
+        app = Flask("near")
+        app.config.update(SQLALCHEMY_DATABASE_URI="sqlite://", QUERY_CACHE_URL=url)
+        db.init_app(app)
+        asks: dict[str, Callable[[int], Any]] = {}
+        for name, entries in (("Redis", 0), ("L1", 1_000)):
+            app.config["QUERY_CACHE_L1_ENTRIES"] = entries
+            caches.append(QueryCache())
+            caches[-1].init_app(app, db)
+            asks[name] = caches[-1].query(ttl=TTL, tags=["users", "orders"])(report)
+        with app.app_context():
+            for rows, most in NEAR.items():
+                yield _near_hit(caches[1], asks, rows, most)
+    finally:
+        for cache in caches:
+            cache.close()
+        keeper.close()
+
+
+def _near_hit(
+    cache: QueryCache, asks: dict[str, Callable[[int], Any]], rows: int, most: float | None
+) -> Row:
+    for ask in asks.values():
+        for _ in range(20):
+            ask(rows)
+    before = cache.stats.l1_hits
+    taken: dict[str, list[float]] = {name: [] for name in asks}
+    for _ in range(ROUNDS):
+        for name, ask in asks.items():
+            taken[name].append(duration(lambda: ask(rows)))  # noqa: B023  (run at once)
+    used = (cache.stats.l1_hits - before) / ROUNDS
+    near, far = (statistics.median(taken[name]) * 1e6 for name in ("L1", "Redis"))
+    what = f"a hit of L1, rows: {rows:,} ({used:.0%} were); one of Redis {far:.0f} us"
+    target = f"at most {most:.0f} us" if most else ""
+    return Row(what, f"{near:.1f} us", target, not most or near <= most)
+
+
+LISTENER = """
+import sys, time
+import redis
+from labkit.cache import QueryCache
+cache = QueryCache(redis.Redis.from_url(sys.argv[1]), l1_entries=100, l1_stale_ms=10_000)
+@cache.query(ttl=3600, tags=["users"], name="report")
+def report():
+    return 1
+for line in sys.stdin:
+    while not len(cache._l1):
+        report()
+    print("warm", flush=True)
+    while len(cache._l1):
+        time.sleep(0.00002)
+    print(time.monotonic(), flush=True)
+"""
+
+
+def stale_window() -> Iterator[Row]:
+    """From an invalidation that is acknowledged until the L1 of another process is empty."""
+    keeper, windows = Keeper(), []
+    try:
+        server = start_redis("auto", keeper)
+        cache = QueryCache(server.connect())
+        command = [sys.executable, "-c", LISTENER, server.url]
+        with (
+            contextlib.closing(cache),
+            subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            ) as other,
+        ):
+            assert other.stdin
+            assert other.stdout
+            for _ in range(ROUNDS):
+                print("again", file=other.stdin, flush=True)
+                assert other.stdout.readline() == "warm\n"
+                cache.invalidate("users")
+                acknowledged = time.monotonic()  # one clock for all processes of a machine
+                windows.append(float(other.stdout.readline()) - acknowledged)
+            other.stdin.close()
+    finally:
+        keeper.close()
+    windows.sort()
+    median, most = (windows[int(len(windows) * part)] * 1e3 for part in (0.5, 0.99))
+    what = "L1 of another process, stale for so long after an acknowledged invalidation: p50, p99"
+    yield Row(what, f"{max(0.0, median):.2f} ms, {most:.2f} ms")
+
+
 def throughput() -> Iterator[Row]:
     """Hits a second of 16 threads in one process."""
     with contenders() as both:

@@ -16,7 +16,8 @@ shared. The model is a plain dictionary of rows. What a read may give:
 - A read during which somebody commits: the rows of before, or those of after.
 
 Which process reads matters in one respect: what one process owes to Redis another cannot know. So
-it waits until Redis has it. The one that owes does not wait: it must bypass by itself.
+it waits until Redis has it. The one that owes does not wait: it must bypass by itself. With L1 a
+process waits until Redis' messages have arrived, or until a proof that they do would be too old.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ from labkit.servers.redis import find_program
 from tests.helpers import is_running, wait_until
 
 REGIONS = ("EU", "US")
+NEAR: dict[str, Any] = {"L1_ENTRIES": 20, "L1_STALE_MS": 100}
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 HOW_LONG = (
     settings.get_profile("long")
@@ -342,6 +344,7 @@ class World:
     def __init__(self, kind: str, url: str, server: RedisProcess) -> None:
         self.kind, self.redis = kind, server
         self.is_sqlite = kind != "postgres"
+        self.near = NEAR if kind == "sqlite with L1" else {}
         self.now = Tables({}, {})
         self.interrupt: Callable[[], None] | None = None
         self.at_commit: Callable[[str], None] | None = None
@@ -373,6 +376,20 @@ class World:
     def end(self) -> None:
         for actor in self.actors:
             actor.close()
+
+    def catch_up(self, actor: Actor) -> None:
+        """Have all arrive at a process' L1 that Redis has said; or wait until it answers nothing.
+
+        What is set last is named last. L1 may begin anew meanwhile: then it is empty.
+        """
+        l1: Any = actor.cache._l1
+        for number in itertools.count() if l1 else ():
+            name = f"model:v:heard:{number}"
+            if self.redis.state == "up":
+                l1._named.pop(name, None)
+                self.redis.client.set(name, "", px=1)
+            if wait_until(lambda: name in l1._named or not l1.is_trusted, 0.05):  # noqa: B023
+                return
 
     def commit(self, changes: Change) -> None:
         self.now = self.now.with_(changes)
@@ -449,7 +466,7 @@ class Actor:
                 )
 
     def open(self, url: str, options: dict[str, Any]) -> None:
-        options = {"URL": url, "NAMESPACE": "model", "LEASE_MS": 200, **options}
+        options = {"URL": url, "NAMESPACE": "model", "LEASE_MS": 200, **self.world.near, **options}
         self.app.config.update({f"QUERY_CACHE_{name}": each for name, each in options.items()})
         self.cache = QueryCache()
         self.cache.init_app(self.app, db)
@@ -768,6 +785,7 @@ class Machine(RuleBasedStateMachine):
         """Ask the cache, then the database: the answer must be one that the model allows."""
         if self.redis.state == "up":
             self.wait_for(actor.other)
+        self.world.catch_up(actor)
         holds_objects = name in OBJECTS and actor.do(lambda: len(db.session().identity_map))
         times = self.times(actor)
         answer = actor.do(actor.cached[name], region)
@@ -841,6 +859,7 @@ class Machine(RuleBasedStateMachine):
                     self.redis.evict(evict)
             else:
                 other.new_request()
+            self.world.catch_up(other)
             answer = other.do(other.cached[name], region)
             times = [before] if moment == "before" else [after]
             if moment == "after" and not (marked and evict >= 10):
@@ -969,7 +988,9 @@ def spoil(answer: Any) -> None:
         answer.clear()
 
 
-@pytest.fixture(scope="module", params=["sqlite", "sqlite with BEGIN", "postgres"])
+@pytest.fixture(
+    scope="module", params=["sqlite", "sqlite with BEGIN", "sqlite with L1", "postgres"]
+)
 def world(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:

@@ -42,6 +42,7 @@ SECONDS = float(os.environ.get("QUERY_CACHE_SOAK_SECONDS", "10"))
 GTHREAD = ("--worker-class", "gthread", "--threads", "8")
 NOTHING = {
     "hits": 0,
+    "l1_hits": 0,
     "misses": 0,
     "waits": 0,
     "invalidations": 0,
@@ -49,6 +50,7 @@ NOTHING = {
     "bypasses": {},
     "refused_fills": {},
     "errors": {},
+    "l1_lost": {},
 }
 
 

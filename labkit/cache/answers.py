@@ -13,11 +13,11 @@ from sqlalchemy.orm import scoped_session
 from labkit.cache import reads, signals, tokens
 from labkit.cache.codec import CorruptData, NotStorable, dumps, loads
 from labkit.cache.loading import wait_for_lease
+from labkit.cache.near import Near
 from labkit.cache.questions import Function, Question
 from labkit.cache.server import Unavailable
 from labkit.cache.signals import say
 from labkit.cache.ttl import jittered_ms
-from labkit.cache.workings import Workings
 
 
 class _Outcome:
@@ -35,7 +35,7 @@ class _Outcome:
         return self._value
 
 
-class Answers(Workings):
+class Answers(Near):
     """The side of a cache that readers see."""
 
     def _answer(
@@ -54,11 +54,22 @@ class Answers(Workings):
         except Exception as error:  # of an argument, of the statement, or of the context
             self._tell_once(f"{question.name} is not cached: {error}")
             return self._bypass(question, getattr(error, "reason", "no key"), load)
+        l1, keep = self._l1, None
         try:
-            found = server.ask(tokens.look, key, *self._qualify(question.tags))
+            if l1 is None:
+                found = server.ask(tokens.look, key, *self._qualify(question.tags))
+            else:
+                value = self._near(l1, server, question, key)
+                if value is not None:
+                    answer = loads(value)
+                    self._said_l1_hit(question, key)
+                    return answer
+                found, keep = self._look(l1, server, question, key)
             view = found.view
             if view is not None:
                 answer = loads(view)
+                if keep is not None:
+                    keep()
                 self.stats.count_hit()
                 if signals.hit.receivers:
                     say(signals.hit, self, name=question.name, key=key)
@@ -71,6 +82,12 @@ class Answers(Workings):
             if not self._quietly(tokens.drop, key):
                 return self._bypass(question, "Redis does not answer", load)
         return self._miss(question, key, found, load, trusted)
+
+    def _said_l1_hit(self, question: Question, key: str) -> None:
+        self.stats.count_l1_hit()
+        for signal in (signals.hit, signals.l1_hit):
+            if signal.receivers:
+                say(signal, self, name=question.name, key=key)
 
     def _miss(
         self,

@@ -36,6 +36,7 @@ NOT_COPIED = (
     "retry_on_error",
     "cache",
 )
+RUN_ID = "labkit_run_id"  # the attribute of a connection that says which server it leads to
 READ_SIZE = 2**17  # bytes: an entry of 1,000 rows in one go, where redis-py's 32 kB take four
 Client = Any  # redis.Redis or RedisCluster: they share no type
 
@@ -57,6 +58,28 @@ class OwnRedis(redis.Redis):
                 raise InvalidResponse(f"no answer to MGET: {values!r:.60}")
             return values
         except BaseException:  # an answer that comes later must not be taken for the next one's
+            connection.disconnect()
+            raise
+        finally:
+            self.connection_pool.release(connection)
+
+    def mget_and_pttl(self, *keys: str) -> tuple[Any, int, str]:
+        """Return the values, what is left of the first one's TTL, and which server has said so.
+
+        The TTL is in milliseconds, as PTTL gives it. Both commands are sent at once.
+
+        Raises:
+            RedisError: as of `mget`.
+        """
+        connection: Any = self.connection_pool.get_connection()
+        try:
+            pttl = b"".join(connection.pack_command("PTTL", keys[0]))
+            connection.send_packed_command((_packed_mget(keys) + pttl,))
+            values, left = connection.read_response(), connection.read_response()
+            if type(values) is not list or len(values) != len(keys) or type(left) is not int:
+                raise InvalidResponse(f"no answer to MGET and PTTL: {values!r:.60} {left!r:.20}")
+            return values, left, getattr(connection, RUN_ID, "")
+        except BaseException:
             connection.disconnect()
             raise
         finally:
@@ -108,7 +131,8 @@ def own_client(
     client: Client,
     time_out: float,
     names: tuple[str, str],
-    on_greeted: Callable[[], object] = lambda: None,
+    on_greeted: Callable[[str], object] = lambda run_id: None,
+    protocol: int | None = None,
 ) -> Client:
     """Return a client to the same servers, with connections and time-outs of its own.
 
@@ -116,14 +140,16 @@ def own_client(
         client: a `redis.Redis`, also one of a Sentinel, or a `redis.RedisCluster`.
         time_out: how long each wait for a server may last, in seconds. Nothing is tried twice.
         names: the keys of the server's name and of the token that every entry carries.
-        on_greeted: called on each new connection, once the server has answered. What it raises
-            closes the connection.
+        on_greeted: called on each new connection with the server's `run_id`, once it has answered.
+            What it raises closes the connection.
+        protocol: of Redis; None for the one of the client.
     """
     greet = partial(_greet, names=names, on_greeted=on_greeted)
+    more = {} if protocol is None else {"protocol": protocol}
     if isinstance(client, redis.RedisCluster):
-        return _own_cluster(client, time_out, greet)
+        return _own_cluster(client, time_out, greet, more)
     pool: Any = client.connection_pool
-    settings = _settings(pool.connection_kwargs, time_out, greet)
+    settings = _settings(pool.connection_kwargs, time_out, greet) | more
     if isinstance(pool, SentinelConnectionPool):
         sentinel = _own_sentinel(pool.sentinel_manager, time_out)
         settings |= {"is_master": pool.is_master, "check_connection": pool.check_connection}
@@ -175,8 +201,10 @@ def _settings(settings: dict[str, Any], time_out: float, greet: Any) -> dict[str
     }
 
 
-def _own_cluster(client: Any, time_out: float, greet: Any) -> redis.RedisCluster:
-    settings = _settings(client.get_connection_kwargs(), time_out, greet)
+def _own_cluster(
+    client: Any, time_out: float, greet: Any, more: dict[str, Any]
+) -> redis.RedisCluster:
+    settings = _settings(client.get_connection_kwargs(), time_out, greet) | more
     settings["redis_connect_func"] = partial(
         greet, then=client.user_on_connect_func, in_cluster=True
     )
@@ -237,7 +265,7 @@ def _greet(
     connection: Any,
     *,
     names: tuple[str, str],
-    on_greeted: Callable[[], object],
+    on_greeted: Callable[[str], object],
     then: Callable[[Any], object] | None = None,
     in_cluster: bool = False,
 ) -> None:
@@ -252,8 +280,9 @@ def _greet(
             then(connection)
         elif not in_cluster:  # a cluster's client has logged in already
             connection.on_connect()
-        _recognise(ask, names)
-        on_greeted()
+        run_id = _recognise(ask, names)
+        setattr(connection, RUN_ID, run_id)
+        on_greeted(run_id)
     except MovedError:
         pass  # of a cluster's nodes one has our keys, and this is another
     except redis.RedisError:
@@ -262,8 +291,10 @@ def _greet(
         raise InvalidResponse(f"no Redis answers: {error!r}") from error
 
 
-def _recognise(ask: Callable[..., Any], names: tuple[str, str]) -> None:
+def _recognise(ask: Callable[..., Any], names: tuple[str, str]) -> str:
     """Replace the token that every entry carries, if the entries are of another server's time.
+
+    Return the server's `run_id`.
 
     Args:
         ask: sends a command to the server that has the keys.
@@ -275,7 +306,9 @@ def _recognise(ask: Callable[..., Any], names: tuple[str, str]) -> None:
         if "unknown command" not in str(error).lower():
             raise
         about = b""  # fakeredis, which ends with its process
-    ask("EVAL", RECOGNISE, len(names), *names, _run_id(about), new_token())
+    run_id = _run_id(about)
+    ask("EVAL", RECOGNISE, len(names), *names, run_id, new_token())
+    return run_id
 
 
 def _run_id(about: Any) -> str:

@@ -6,18 +6,18 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from labkit.cache import signals, tokens
+from labkit.cache.near import Near
 from labkit.cache.questions import checked_tags
 from labkit.cache.server import Unavailable
 from labkit.cache.settings import RAISE
 from labkit.cache.signals import say
-from labkit.cache.workings import Workings
 
 
 class InvalidationFailed(RuntimeError):
     """Redis did not take an invalidation, and `failed_invalidation` is "raise"."""
 
 
-class Invalidation(Workings):
+class Invalidation(Near):
     """The side of a cache that writers see."""
 
     def _mark(self, tables: Collection[str]) -> str:
@@ -26,9 +26,10 @@ class Invalidation(Workings):
             return ""
         writer, marked = tokens.new_token().decode(), self._qualify(tables)
         try:
-            self._opened().ask_unless_spared(
-                tokens.mark, writer, *marked, deadline_ms=self._settings.mark_ms
-            )
+            with self._telling(tokens.token_keys(*marked)):
+                self._opened().ask_unless_spared(
+                    tokens.mark, writer, *marked, deadline_ms=self._settings.mark_ms
+                )
         except Unavailable as error:
             if self._settings.failed_invalidation == RAISE:
                 raise InvalidationFailed(f"Nothing was committed. {error}") from error
@@ -36,7 +37,8 @@ class Invalidation(Workings):
 
     def _invalidate(self, tags: Collection[str], writer: str = "") -> None:
         marked = self._qualify(sorted(checked_tags(tags)))
-        self._send(tokens.invalidate, *marked, marked=marked, writer=writer)
+        with self._telling(tokens.token_keys(*marked)):
+            self._send(tokens.invalidate, *marked, marked=marked, writer=writer)
 
     def _send(
         self,

@@ -103,14 +103,19 @@ class QueryCache(Answers, Invalidation):
     def _open(
         self, client: Any, settings: Settings, session: Any, context: Callable[[], Any] | None
     ) -> None:
-        self._stop_watching()
+        self.close()
         self._settings, self._session, self._context = settings, session, context
         self._qualified, self._told = {}, set()
-        self._server = Server(checked_client(client, settings), settings, self._note_error)
+        self._server = Server(
+            checked_client(client, settings), settings, self._note_error, self._meet, self._empty_l1
+        )
         self._begin()
+        self._begin_l1(self._server)
         self._stop_watching = watch_writes(Engine, Writes(self))
         _all.add(self)
         self._server.greet()
+        if self._tracking is not None:
+            self._tracking.start(wait=2 * settings.timeout_ms / 1000)
 
     def _begin(self) -> None:
         self._flights = SingleFlight()
@@ -118,8 +123,9 @@ class QueryCache(Answers, Invalidation):
         self._noted_at = 0.0
 
     def close(self) -> None:
-        """Stop watching writes. Entries stay until their TTL ends them."""
+        """Stop watching writes, and be without L1. Entries stay until their TTL ends them."""
         self._stop_watching()
+        self._close_l1()
 
     # What an application calls.
 
@@ -257,7 +263,8 @@ class QueryCache(Answers, Invalidation):
         context = self._context() if self._context else None
         self._opened()
         key = question.key(self._settings.namespace, args, kwargs, context)
-        self._send(tokens.forget, key, self._settings.lease_ms)
+        with self._telling((key,)):
+            self._send(tokens.forget, key, self._settings.lease_ms)
 
     @property
     def namespace(self) -> str:
@@ -289,6 +296,7 @@ def _after_fork() -> None:
         cache.stats.reset()
         cache._begin()
         cache._opened().begin()
+        cache._leave_l1(cache._opened())
 
 
 if hasattr(os, "register_at_fork"):

@@ -75,6 +75,11 @@ def observed() -> Iterator[Load]:
             outer.unfit = outer.unfit or load.unfit
 
 
+def is_loading() -> bool:
+    """Whether a load is under way in this thread, which will be stored for others."""
+    return _current.get() is not None
+
+
 def depends_on(tags: Collection[str]) -> None:
     """Say that the load which is under way in this thread uses an entry of these tags."""
     load = _current.get()

@@ -51,17 +51,25 @@ class Server:
         client: the application's, which is copied. It is not used itself.
         settings: the cache's.
         on_error: called with each error.
+        on_greeted: called on each new connection with the server's `run_id`.
+        on_delivered: called once Redis has taken all that was owed, before entries are used again.
     """
 
     def __init__(
-        self, client: Client, settings: Settings, on_error: Callable[[Exception], object]
+        self,
+        client: Client,
+        settings: Settings,
+        on_error: Callable[[Exception], object],
+        on_greeted: Callable[[str], object] = lambda run_id: None,
+        on_delivered: Callable[[], object] = lambda: None,
     ) -> None:
-        self._given = client
+        self.given = client
+        self._on_greeted, self._on_delivered = on_greeted, on_delivered
         self._settings = settings
         self._on_error = on_error
         self._policy_is_known = False
         self._everything = f"{settings.namespace}:{EVERYTHING}"
-        self._names = (f"{settings.namespace}:{SERVER}", tokens.token_key(self._everything))
+        self.names = (f"{settings.namespace}:{SERVER}", tokens.token_key(self._everything))
         self.begin()
 
     def begin(self) -> None:
@@ -81,6 +89,11 @@ class Server:
     def owes(self) -> bool:
         """Whether an invalidation has not been delivered yet."""
         return bool(self._owed)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the last that was heard of Redis is an error."""
+        return self._breaker.is_open
 
     def why_not(self) -> str:
         """Return why no entry may be used now, and Redis is not asked; empty if it may be.
@@ -151,10 +164,8 @@ class Server:
             raise TimeoutError("another thread is still connecting")
         try:
             if self._client is None:
-                client = own_client(
-                    self._given, time_out, self._names, on_greeted=self._keep_standby_open
-                )
-                client.get(self._names[0])  # opens the connection, which recognises the server
+                client = own_client(self.given, time_out, self.names, on_greeted=self._greeted)
+                client.get(self.names[0])  # opens the connection, which recognises the server
                 self._look_at_policy(client)
                 if self._standby is None:  # a client that greets nobody, such as fakeredis'
                     self._keep_standby_open()
@@ -162,6 +173,10 @@ class Server:
             return self._client
         finally:
             self._connecting.release()
+
+    def _greeted(self, run_id: str) -> None:
+        self._on_greeted(run_id)
+        self._keep_standby_open()
 
     def _keep_standby_open(self) -> None:
         """Have a client whose waits are long, with its connection open.
@@ -172,8 +187,8 @@ class Server:
             self._standby = self._stand_by()
 
     def _stand_by(self) -> Client:
-        client = own_client(self._given, self._settings.timeout_ms / 1000, self._names)
-        open_and_wait(client, self._names[0], PATIENCE)
+        client = own_client(self.given, self._settings.timeout_ms / 1000, self.names)
+        open_and_wait(client, self.names[0], PATIENCE)
         return client
 
     def owe(self, qualified: tuple[str, ...], writer: str = "") -> None:
@@ -208,6 +223,8 @@ class Server:
                     return
                 self._begun += 1
             delivered = self._try_to_deliver(batch)
+            if delivered:
+                self._on_delivered()
             with self._debts:
                 if delivered:
                     del self._owed[: len(batch)]

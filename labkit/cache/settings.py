@@ -33,6 +33,11 @@ class Settings:
         failed_invalidation: "queue": an invalidation that Redis does not take is sent again until
             it does, and this process uses no entry meanwhile. "raise": it raises as well; with
             `mark_writes` before the COMMIT, which is then not sent.
+        l1_entries: how many entries each process keeps by itself as well, in front of Redis; 0 for
+            none.
+        l1_bytes: the most memory that those take, in bytes.
+        l1_stale_ms: the longest time that those are used without a proof that Redis' messages of
+            what has changed arrive, in milliseconds.
     """
 
     namespace: str = "querycache"
@@ -43,12 +48,19 @@ class Settings:
     mark_writes: bool = True
     mark_ms: int = 60_000
     failed_invalidation: str = QUEUE
+    l1_entries: int = 0
+    l1_bytes: int = 2**26
+    l1_stale_ms: int = 100
 
     def __post_init__(self) -> None:
-        for name in ("timeout_ms", "pause_ms", "lease_ms", "mark_ms"):
+        for name in ("timeout_ms", "pause_ms", "lease_ms", "mark_ms", "l1_stale_ms"):
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= 3_600_000:
                 raise _wrong(name, value, "a whole number of milliseconds, 1 to 3,600,000")
+        for name in ("l1_entries", "l1_bytes"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 0:
+                raise _wrong(name, value, "a whole number, 0 or more")
         if type(self.jitter) not in (int, float) or not 0 <= self.jitter < 1:
             raise _wrong("jitter", self.jitter, "a number of at least 0, below 1")
         if type(self.mark_writes) is not bool:

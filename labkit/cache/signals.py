@@ -1,8 +1,8 @@
 """What a cache says of itself, by blinker, as Flask does.
 
 Each is sent with the cache as the sender, and with keywords: `name` of the function or "rows", its
-`key` where there is one, and the `reason` of a bypass, a refused fill or an error; `tags` of an
-invalidation. (https://flask.palletsprojects.com/en/stable/signals/)
+`key` where there is one, and the `reason` of a bypass, a refused fill, an error, or of the loss of
+L1; `tags` of an invalidation. A hit of L1 sends `l1_hit` beside `hit`. (https://flask.palletsprojects.com/en/stable/signals/)
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ log = logging.getLogger("labkit.cache")
 _signals = Namespace()
 
 hit = _signals.signal("querycache-hit")
+l1_hit = _signals.signal("querycache-l1-hit")
 miss = _signals.signal("querycache-miss")
 bypass = _signals.signal("querycache-bypass")
 wait = _signals.signal("querycache-wait")
 fill_refused = _signals.signal("querycache-fill-refused")
 invalidated = _signals.signal("querycache-invalidated")
+l1_lost = _signals.signal("querycache-l1-lost")
 error = _signals.signal("querycache-error")
 
 

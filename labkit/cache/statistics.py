@@ -12,6 +12,9 @@ class Statistics:
 
     Attributes:
         hits: answers from the cache.
+        l1_hits: those of them for which Redis was not asked.
+        l1_lost: how often the process' own entries were given up as a whole, or could not be kept,
+            by reason.
         misses: answers that were loaded and, unless a fill was refused, stored.
         waits: misses that waited for another caller's load.
         bypasses: answers from the database without a look into the cache, by reason.
@@ -27,7 +30,7 @@ class Statistics:
     def reset(self) -> None:
         """Begin anew."""
         self._lock = threading.Lock()
-        self.hits = 0
+        self.hits = self.l1_hits = 0
         self.misses = 0
         self.waits = 0
         self.invalidations = 0
@@ -35,11 +38,18 @@ class Statistics:
         self.bypasses: Counter[str] = Counter()
         self.refused_fills: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
+        self.l1_lost: Counter[str] = Counter()
 
     def count_hit(self) -> None:
         """Add one to the hits, as `count("hits")` does at more cost."""
         with self._lock:
             self.hits += 1
+
+    def count_l1_hit(self) -> None:
+        """Add one to the hits, and to those for which Redis was not asked."""
+        with self._lock:
+            self.hits += 1
+            self.l1_hits += 1
 
     def count(self, what: str, reason: str = "") -> None:
         """Add one to a count, or to one reason's count."""
@@ -60,6 +70,7 @@ class Statistics:
         with self._lock:
             return {
                 "hits": self.hits,
+                "l1_hits": self.l1_hits,
                 "misses": self.misses,
                 "waits": self.waits,
                 "invalidations": self.invalidations,
@@ -67,6 +78,7 @@ class Statistics:
                 "bypasses": dict(sorted(self.bypasses.items())),
                 "refused_fills": dict(sorted(self.refused_fills.items())),
                 "errors": dict(sorted(self.errors.items())),
+                "l1_lost": dict(sorted(self.l1_lost.items())),
             }
 
     def __repr__(self) -> str:

@@ -93,10 +93,29 @@ def _keys(key: str, *tags: str) -> tuple[str, ...]:
     return (key, lease_key(key), *map(token_key, tags))
 
 
+def token_keys(*tags: str) -> tuple[str, ...]:
+    """Return the keys of these tags' tokens."""
+    return tuple(map(token_key, tags))
+
+
 def look(client: redis.Redis, key: str, *tags: str) -> Lookup:
     """Read an entry, its tags' tokens, and who holds its lease: one command."""
     found: Any = client.mget(*_keys(key, *tags))
     return _lookup(found)
+
+
+def look_closely(client: redis.Redis, key: str, *tags: str) -> tuple[Lookup, int, str]:
+    """Read as `look` does; give the entry's PTTL too, and which server has it, if that is known.
+
+    It takes one round trip; in a Cluster two, where there is an entry.
+    """
+    at_once: Any = getattr(client, "mget_and_pttl", None)
+    if at_once is not None:
+        values, left, run_id = at_once(*_keys(key, *tags))
+        return _lookup(values), left, run_id
+    found = look(client, key, *tags)
+    left = -2 if found.entry is None else client.pttl(key)
+    return found, left, ""
 
 
 def lookup(client: redis.Redis, key: str, *tags: str) -> Lookup:

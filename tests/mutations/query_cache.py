@@ -17,11 +17,17 @@ TOKENS = "labkit/cache/tokens.py"
 FILL = "labkit/cache/fill.lua"
 MARK = "labkit/cache/mark.lua"
 TAKE = "labkit/cache/take.lua"
+L1 = "labkit/cache/l1.py"
+TRACKING = "labkit/cache/tracking.py"
+NEAR = "labkit/cache/near.py"
 RECOGNISE = "labkit/cache/recognise.lua"
 BASIC = ("tests/test_query_cache.py",)
 LOST = ("tests/test_lost_invalidations.py",)
 OUTAGES = ("tests/test_outages.py",)
 SCHEDULES = ("tests/test_query_cache_schedules.py",)
+DICTIONARY = ("tests/test_l1.py",)
+NEARBY = ("tests/test_l1_servers.py",)
+NEAR_SCHEDULES = ("tests/test_l1_schedules.py",)
 MODEL = ("tests/test_query_cache_model.py",)
 
 MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
@@ -409,5 +415,264 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
         " or holder:sub(-#stamp) ~= stamp",
         "",
         BASIC,
+    ),
+    (
+        "L1 answers without a proof that messages arrive",
+        L1,
+        "if now >= self._trusted_until or now >= entry.deadline:",
+        "if now >= entry.deadline:",
+        DICTIONARY,
+    ),
+    (
+        "L1 outlives the TTL",
+        L1,
+        "if now >= self._trusted_until or now >= entry.deadline:",
+        "if now >= self._trusted_until:",
+        DICTIONARY,
+    ),
+    (
+        "a TTL counts from when Redis' answer has come",
+        L1,
+        "entry = Entry(value, tags, tokens, begun.at + ttl_ms / 1000, size)",
+        "entry = Entry(value, tags, tokens, time.monotonic() + ttl_ms / 1000, size)",
+        DICTIONARY,
+    ),
+    (
+        "L1 ignores tags that were learnt",
+        L1,
+        "if entry is None or entry.tags != tags:",
+        "if entry is None:",
+        DICTIONARY,
+    ),
+    (
+        "a message that overtakes the answer is forgotten",
+        L1,
+        "if any(self._named.get(each, 0) > begun.moment for each in (key, *tokens)):",
+        "if False:",
+        DICTIONARY,
+    ),
+    (
+        "a message that overtakes the answer is forgotten: the schedules",
+        L1,
+        "if any(self._named.get(each, 0) > begun.moment for each in (key, *tokens)):",
+        "if False:",
+        NEAR_SCHEDULES,
+    ),
+    (
+        "what was asked for before a flush is kept",
+        L1,
+        "        self._unknown_before = self._moment\n",
+        "",
+        DICTIONARY,
+    ),
+    (
+        "what was named long ago is taken for not named",
+        L1,
+        "            self._unknown_before = self._named.popitem(last=False)[1]",
+        "            self._named.popitem(last=False)",
+        DICTIONARY,
+    ),
+    (
+        "L1 without a TTL",
+        L1,
+        "if ttl_ms <= 0 or size > self._most_bytes:",
+        "if size > self._most_bytes:",
+        DICTIONARY,
+    ),
+    (
+        "L1 without a limit of bytes",
+        L1,
+        "while len(self._entries) > self._most or self._bytes > self._most_bytes:",
+        "while len(self._entries) > self._most:",
+        DICTIONARY,
+    ),
+    (
+        "L1 without a limit of entries",
+        L1,
+        "while len(self._entries) > self._most or self._bytes > self._most_bytes:",
+        "while self._bytes > self._most_bytes:",
+        DICTIONARY,
+    ),
+    (
+        "the oldest makes room, asked for or not",
+        L1,
+        "            self._entries.move_to_end(key)\n",
+        "            pass\n",
+        DICTIONARY,
+    ),
+    (
+        "L1 takes in what a writer has not told yet",
+        L1,
+        "if self._writers or not self.is_trusted or begun.moment",
+        "if not self.is_trusted or begun.moment",
+        DICTIONARY,
+    ),
+    (
+        "an own write takes out nothing at the end",
+        L1,
+        "                self._writers -= 1\n                self._forget(names)",
+        "                self._writers -= 1",
+        DICTIONARY,
+    ),
+    (
+        "an own write takes out nothing at the end: the schedules",
+        L1,
+        "                self._writers -= 1\n                self._forget(names)",
+        "                self._writers -= 1",
+        NEAR_SCHEDULES,
+    ),
+    (
+        "an own write takes out nothing at the beginning",
+        L1,
+        "            self._writers += 1\n            self._forget(names)",
+        "            self._writers += 1",
+        DICTIONARY,
+    ),
+    (
+        "a lost connection leaves L1 as it is",
+        L1,
+        "            self._trusted_until = 0.0\n            self._clear()",
+        "            self._trusted_until = 0.0",
+        DICTIONARY,
+    ),
+    (
+        "an own write does not reach L1",
+        NEAR,
+        "return nullcontext() if self._l1 is None else self._l1.writing(names)",
+        "return nullcontext()",
+        NEARBY,
+    ),
+    (
+        "an own write does not reach L1: the schedules",
+        NEAR,
+        "return nullcontext() if self._l1 is None else self._l1.writing(names)",
+        "return nullcontext()",
+        NEAR_SCHEDULES,
+    ),
+    (
+        "L1 is used within a load",
+        NEAR,
+        "if reads.is_loading() or server.is_silent:",
+        "if server.is_silent:",
+        NEARBY,
+    ),
+    (
+        "L1 answers in place of whoever finds out that Redis is back",
+        NEAR,
+        "if reads.is_loading() or server.is_silent:",
+        "if reads.is_loading():",
+        NEARBY,
+    ),
+    (
+        "the moment is noted after Redis has answered",
+        NEAR,
+        "        begun = l1.begin()\n        found, left, run_id = server.ask(tokens.look_closely, key, *qualified)\n",
+        "        found, left, run_id = server.ask(tokens.look_closely, key, *qualified)\n        begun = l1.begin()\n",
+        NEARBY,
+    ),
+    (
+        "the moment is noted after Redis has answered: the schedules",
+        NEAR,
+        "        begun = l1.begin()\n        found, left, run_id = server.ask(tokens.look_closely, key, *qualified)\n",
+        "        found, left, run_id = server.ask(tokens.look_closely, key, *qualified)\n        begun = l1.begin()\n",
+        NEAR_SCHEDULES,
+    ),
+    (
+        "what another server serves is kept",
+        NEAR,
+        "if found.value is not None and tracking.is_of(run_id):",
+        "if found.value is not None:",
+        NEARBY,
+    ),
+    (
+        "a connection to another server is not noticed",
+        TRACKING,
+        "if stream is not None and run_id != stream.run_id:",
+        "if False:",
+        NEARBY,
+    ),
+    (
+        "a delivered debt leaves L1 as it is",
+        NEAR,
+        "        if self._l1 is not None:\n            self._l1.clear()",
+        "        pass",
+        NEARBY,
+    ),
+    (
+        "a forked child holds its parent's connection",
+        NEAR,
+        "            self._tracking.leave()\n",
+        "",
+        NEARBY,
+    ),
+    (
+        "a forked child has no thread",
+        NEAR,
+        "            if not tracking.is_started:\n                tracking.start()\n",
+        "",
+        NEARBY,
+    ),
+    (
+        "FLUSHALL is not heard",
+        TRACKING,
+        "                self._l1.clear()\n            else:",
+        "                pass\n            else:",
+        NEARBY,
+    ),
+    (
+        "a node that has another server's entries is trusted",
+        TRACKING,
+        "if answer is not None and answer != self.run_id.encode():",
+        "if False:",
+        NEARBY,
+    ),
+    (
+        "the heartbeat counts from its answer",
+        TRACKING,
+        '        asked_at = time.monotonic()\n        self._send("GET", self._name)\n',
+        '        self._send("GET", self._name)\n        asked_at = time.monotonic() + 10\n',
+        NEARBY,
+    ),
+    (
+        "a server that refuses is asked again and again",
+        TRACKING,
+        "                pause = REFUSED_PAUSE\n",
+        "                pass\n",
+        NEARBY,
+    ),
+    (
+        "a refusal is not said",
+        NEAR,
+        "        if isinstance(error, Refused):\n",
+        "        if False:\n",
+        NEARBY,
+    ),
+    (
+        "entries are not watched",
+        TRACKING,
+        'self._prefixes = (f"{namespace}:v", f"token:{namespace}:")',
+        'self._prefixes = (f"token:{namespace}:",)',
+        NEARBY,
+    ),
+    (
+        "tokens are not watched",
+        TRACKING,
+        'self._prefixes = (f"{namespace}:v", f"token:{namespace}:")',
+        'self._prefixes = (f"{namespace}:v",)',
+        NEARBY,
+    ),
+    (
+        "a cache that nobody has keeps its thread",
+        NEAR,
+        "        noting = weakref.WeakMethod(self._note_l1_lost)\n",
+        "        note_lost = self._note_l1_lost\n        noting = lambda: note_lost\n",
+        NEARBY,
+    ),
+    (
+        "a closed cache keeps its thread",
+        NEAR,
+        "            self._end_tracking()\n",
+        "            pass\n",
+        NEARBY,
     ),
 ]

@@ -1,0 +1,84 @@
+"""A QueryCache with an L1, and how a test waits until Redis' messages have arrived there."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+from labkit.cache import QueryCache
+from labkit.cache.l1 import L1
+from tests.helpers import wait_until
+
+LONG = 60.0  # seconds: many times what anything here takes
+# A proof counts for as long as a busy machine may take, where its end is not the subject.
+NEAR: dict[str, Any] = {
+    "l1_entries": 1_000, "l1_stale_ms": 600_000, "timeout_ms": 10_000, "jitter": 0.0,
+}  # fmt: skip
+_numbers = itertools.count()
+
+
+def l1_of(cache: QueryCache) -> L1:
+    """Return a cache's L1."""
+    l1 = cache._l1
+    assert l1 is not None
+    return l1
+
+
+def is_on(cache: QueryCache) -> bool:
+    """Wait until L1 answers; return whether it does."""
+    return wait_until(lambda: l1_of(cache).is_trusted, LONG)
+
+
+def hear(cache: QueryCache, client: Any) -> None:
+    """Wait until everything that Redis has said so far has arrived at a cache's L1.
+
+    Args:
+        cache: whose.
+        client: of its Redis. It changes a key that is watched, which is the last to be named.
+    """
+    name = f"{cache.namespace}:v:heard:{next(_numbers)}"
+    client.set(name, "", px=60_000)
+    assert wait_until(lambda: name in l1_of(cache)._named, LONG), "Redis' messages do not arrive"
+
+
+class Report:
+    """A cached function that counts its calls; what it answers can be changed.
+
+    Attributes:
+        answer: what the next call gives.
+        calls: how often it was called.
+    """
+
+    def __init__(self, cache: QueryCache, answer: Any = "old", **options: Any) -> None:
+        self.cache, self.answer, self.calls = cache, answer, 0
+        given: dict[str, Any] = {"ttl": 60, "tags": ["users"], "name": "report"} | options
+
+        @cache.query(**given)
+        def report() -> Any:
+            self.calls += 1
+            return self.answer
+
+        self.ask: Callable[[], Any] = report
+
+    def warm(self, hears: bool = True) -> Any:
+        """Ask until L1 has the answer, and no message is under way that takes it out; return it.
+
+        Args:
+            hears: whether Redis' messages arrive at all.
+        """
+        assert is_on(self.cache)
+        answer = self._ask_until_l1_has_it()
+        if hears:  # of its own fill, which may come after the next look
+            self.cache.ask(lambda client: hear(self.cache, client))
+            answer = self._ask_until_l1_has_it()
+        return answer
+
+    def _ask_until_l1_has_it(self) -> Any:
+        deadline, before = time.monotonic() + LONG, self.cache.stats.l1_hits
+        answer = self.ask()
+        while self.cache.stats.l1_hits == before:
+            assert time.monotonic() < deadline, "L1 keeps nothing"
+            answer = self.ask()
+        return answer
