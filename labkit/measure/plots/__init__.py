@@ -9,10 +9,12 @@ from labkit.measure.plots.load import by_hit_ratio, latencies
 from labkit.measure.plots.scoreboard import scoreboard
 from labkit.measure.plots.sequences import cache_aside
 from labkit.measure.plots.style import PALETTE
+from labkit.measure.plots.timeline import Outage, timeline
 from labkit.measure.plots.ttl import deadlines, growth, policies
 
 __all__ = [
     "PALETTE",
+    "Outage",
     "bars",
     "by_hit_ratio",
     "byte_diff",
@@ -29,5 +31,6 @@ __all__ = [
     "promises",
     "scoreboard",
     "speed_up",
+    "timeline",
     "transaction",
 ]
