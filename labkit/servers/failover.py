@@ -1,7 +1,8 @@
 """Servers that are made to fail: one Redis, a group that Sentinels watch, a Cluster with a replica.
 
 All of them listen on loopback ports and ask for a random password. Each group gives what a client
-needs to find it (`told`), as JSON takes it: `labkit.concurrency.clients.client_of` makes the client.
+needs to find it (`told`), as JSON takes it; `labkit.concurrency.clients.client_of` makes the client
+of that.
 
     keeper = Keeper()
     group = start_sentinels(program, keeper)
@@ -17,7 +18,8 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -115,6 +117,11 @@ class Node:
             self._program, directory, self.port, settings, self._password, self._keeper,
             self._options,
         )  # fmt: skip
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        return HOST, self.port
 
     def client(self, **options: Any) -> redis.Redis:
         """Return a client of this node alone, which tries nothing twice."""
@@ -221,7 +228,9 @@ class Watched:
         found: list[Node] = []
 
         def has_one() -> bool:
-            told = [each.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE) for each in self.sentinels]
+            told = [
+                each.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE) for each in self.sentinels
+            ]
             ports = {int(address[1]) for address in told if address}
             found[:] = [each for each in self.replicas if ports == {each.port} and each.is_master]
             return bool(found)
@@ -371,7 +380,7 @@ def start_clustered(program: Path, keeper: Keeper, hash_tag: str) -> Clustered:
 
 
 def _maps_with_a_replica(ports: list[int], slot: int) -> list[str]:
-    """Return each node's file: the first has the slot's share, and the last replicates the first."""
+    """Return each node's file: the first has the slot's share, the last replicates the first."""
     shares = [SLOTS * number // MASTERS for number in range(MASTERS + 1)]
     first = next(number for number in range(MASTERS) if slot < shares[number + 1])
     order = [(first + number) % MASTERS for number in range(MASTERS)]
@@ -393,6 +402,100 @@ def _maps_with_a_replica(ports: list[int], slot: int) -> list[str]:
 
 def _serves(node: Node) -> bool:
     return "cluster_state:ok" in str(node.ask("CLUSTER", "INFO"))
+
+
+class Following(redis.Connection):
+    """A connection to whoever is the master: the address is asked for at each connect."""
+
+    def __init__(self, *, where: Callable[[], int], **settings: Any) -> None:
+        self._where = where
+        untyped: Any = super()
+        untyped.__init__(**settings)
+
+    def _connect(self) -> Any:
+        self.host, self.port = HOST, self._where()
+        untyped: Any = super()
+        return untyped._connect()
+
+
+class Replicated:
+    """A master, its replicas, and one address that leads to the master: nobody watches them.
+
+    What a Sentinel does by itself is done by hand here (`fail_over`), so that it happens at one
+    moment, and to the replica that was chosen.
+
+    Attributes:
+        master: who is the master now.
+        replicas: the others.
+    """
+
+    def __init__(self, master: Node, replicas: tuple[Node, ...], nowhere: int) -> None:
+        self.master, self.replicas = master, replicas
+        self._nowhere = nowhere
+
+    def client(self, **options: Any) -> redis.Redis:
+        """Return a client that asks for the master's address each time that it connects."""
+        pool = redis.ConnectionPool(
+            connection_class=Following, where=lambda: self.master.port,
+            password=self.master._password, **options,
+        )  # fmt: skip
+        return redis.Redis.from_pool(pool)
+
+    def cut(self, replica: Node) -> None:
+        """End a replica's link: it keeps what it has, and gets nothing of what is written next."""
+        replica.ask("REPLICAOF", HOST, self._nowhere)
+
+    def link(self, replica: Node) -> None:
+        """Have a replica follow the master that is the master now.
+
+        Raises:
+            LabError: it is not linked.
+        """
+        replica.ask("REPLICAOF", *self.master.address)
+        wait_until(lambda: replica.is_linked, "the replica was not linked")
+
+    def demote(self, old: Node) -> None:
+        """Do what a Sentinel does with a master that comes back: it is a replica from now on."""
+        old.ask("REPLICAOF", *self.master.address)
+        old.ask("CLIENT", "KILL", "TYPE", "normal")
+
+    def fail_over(self, to: Node, kill: bool = True) -> None:
+        """Kill the master, promote a replica, and have the address lead there.
+
+        Args:
+            to: the replica.
+            kill: False where the master lives on, and does not know that it is none any more.
+
+        Raises:
+            LabError: the replica is not promoted.
+        """
+        if kill:
+            self.master.kill()
+        to.ask("REPLICAOF", "NO", "ONE")
+        wait_until(lambda: to.is_master, "the replica was not promoted")
+        self.replicas = tuple(each for each in self.replicas if each is not to)
+        self.master = to
+
+
+@contextmanager
+def replicated(server: RedisServer, replicas: int = 2) -> Iterator[Replicated]:
+    """Give a master and its replicas, empty and linked. They end with the `with` block.
+
+    Args:
+        server: as of `failing_program`.
+        replicas: how many.
+
+    Raises:
+        LabError: there is no Redis program here, or they do not come up.
+    """
+    program, keeper = failing_program(server), Keeper()
+    try:
+        with socket.socket() as nowhere:  # its port is held, and nobody listens there
+            nowhere.bind((HOST, 0))
+            master, *others = start_replicated(program, keeper, replicas)
+            yield Replicated(master, tuple(others), nowhere.getsockname()[1])
+    finally:
+        keeper.close()
 
 
 class _Maker:

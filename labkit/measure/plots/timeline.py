@@ -53,7 +53,7 @@ def timeline(lanes: Mapping[str, Sequence[Outage]]) -> None:
     with figure(_title(lanes), 0.9 + LANE * len(lanes)) as axes:
         whole = axes.figure
         axes.remove()
-        panels = whole.subplots(  # type: ignore[union-attr]
+        panels = whole.subplots(
             2 * len(lanes), 1, sharex=True, squeeze=False,
             height_ratios=[1 - SHARE, SHARE] * len(lanes),
         )[:, 0]  # fmt: skip
@@ -63,9 +63,7 @@ def timeline(lanes: Mapping[str, Sequence[Outage]]) -> None:
             for outage in outages:
                 _draw(waits, share, outage)
             _dress(waits, share, name, min(every, default=1), max(every, default=10))
-        panels[-1].set_xlabel(
-            f"seconds; a point is {number(SLICE * 1000)} ms; shaded: Redis away (darker), until hits return"
-        )
+        panels[-1].set_xlabel("seconds; shaded: Redis away (darker), and until hits return")
 
 
 def _draw(waits: Axes, share: Axes, outage: Outage) -> None:
@@ -85,9 +83,7 @@ def _draw(waits: Axes, share: Axes, outage: Outage) -> None:
     )  # fmt: skip
 
 
-def _curve(
-    points: Sequence[tuple[float, float]], of: object
-) -> tuple[list[float], list[float]]:
+def _curve(points: Sequence[tuple[float, float]], of: object) -> tuple[list[float], list[float]]:
     """Return a value for each slice of time, and a gap where nothing was."""
     assert callable(of)
     slices: dict[int, list[float]] = {}
@@ -116,7 +112,7 @@ def _dress(waits: Axes, share: Axes, name: str, low: float, high: float) -> None
     share.set(ylabel="hits, %", ylim=(0, 100), yticks=[0, 100])
     for axes in (waits, share):
         axes.tick_params(labelsize=9)
-        axes.yaxis.label.set_size(9)
+        axes.yaxis.label.set_fontsize(9)
 
 
 def _title(lanes: Mapping[str, Sequence[Outage]]) -> str:
