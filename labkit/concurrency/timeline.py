@@ -35,6 +35,7 @@ from labkit.errors import LabError
 from labkit.lab import Lab
 from labkit.measure import plots
 from labkit.measure.paced import Answered, Paced
+from labkit.measure.plots.timeline import Outage
 from labkit.servers import Keeper
 from labkit.servers.failover import (
     Node,
@@ -235,9 +236,9 @@ class Timeline:
         )  # fmt: skip
 
 
-def _drawn(episode: Episode, began: float) -> plots.Outage:
+def _drawn(episode: Episode, began: float) -> Outage:
     """Return what is drawn of an episode, its times from the beginning of the time line on."""
-    return plots.Outage(
+    return Outage(
         name=episode.fault,
         begin=episode.begin - began,
         end=episode.end - began,

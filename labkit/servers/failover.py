@@ -85,7 +85,7 @@ class Node:
     _program: Path
     _directory: Path
     _password: str = field(repr=False)
-    _settings: list[str]
+    _settings: list[str] = field(repr=False)
     _keeper: Keeper = field(repr=False)
     _options: tuple[str, ...] = ()
     pid: int = 0

@@ -9,12 +9,11 @@ from labkit.measure.plots.load import by_hit_ratio, latencies
 from labkit.measure.plots.scoreboard import scoreboard
 from labkit.measure.plots.sequences import cache_aside
 from labkit.measure.plots.style import PALETTE
-from labkit.measure.plots.timeline import Outage, timeline
+from labkit.measure.plots.timeline import timeline
 from labkit.measure.plots.ttl import deadlines, growth, policies
 
 __all__ = [
     "PALETTE",
-    "Outage",
     "bars",
     "by_hit_ratio",
     "byte_diff",

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 SLICE = 0.2  # seconds that one point of a curve stands for
 LANE = 1.9  # inches that one lane is high
 SHARE = 0.36  # of a lane, for the share of hits
-GAP = 1.5  # times a slice without a request, at which a curve is interrupted
 AWAY_ALPHA, BACK_ALPHA = 0.30, 0.12  # of the shades: while Redis is away, and until hits are back
 
 
@@ -51,6 +50,9 @@ def timeline(lanes: Mapping[str, Sequence[Outage]]) -> None:
         lanes: the faults of each server, in their order.
     """
     with figure(_title(lanes), 0.9 + LANE * len(lanes)) as axes:
+        if not lanes:
+            axes.set_axis_off()
+            return
         whole = axes.figure
         axes.remove()
         panels = whole.subplots(
