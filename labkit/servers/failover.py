@@ -42,13 +42,19 @@ from labkit.servers.cluster import (
 from labkit.servers.keeper import Keeper
 from labkit.servers.redis import RedisServer, choose_redis, find_program
 
+REPLICAS, SENTINELS, QUORUM = 2, 3, 2  # of a group that Sentinels watch
 SERVICE = "shop"  # what the Sentinels call the master, whichever server it is
 DOWN_AFTER_MS = 400  # without an answer for so long, a Sentinel holds the master to be down
+# Two Sentinels have to hold it. The others wait longer: if all stood for election at once, each
+# could vote for itself, and there would be another election after twice the failover's time-out.
+PATIENT_MS = 10_000
 FAILOVER_MS = 2_000  # a failover that takes longer is given up, and begun anew
 NODE_TIMEOUT_MS = 800  # the same of a Cluster's nodes
 READY = 20.0  # seconds that a group gets to come up, or to have a new master
 ASK = 1.0  # seconds that one answer gets
-HASTENED = ("INFO-PERIOD", "PING-PERIOD", "ASK-PERIOD", "PUBLISH-PERIOD")  # of a Sentinel
+# How often a Sentinel looks, in milliseconds. A replica is good enough while its INFO is no older
+# than five pings; once the master is down, INFO comes once a second: so no pings of 100 ms.
+HASTENED = {"INFO-PERIOD": 100, "PING-PERIOD": 300, "ASK-PERIOD": 100, "PUBLISH-PERIOD": 100}
 HOST = "127.0.0.1"
 REPLICATES = ["repl-diskless-sync-delay 0", "repl-ping-replica-period 1"]
 Group = TypeVar("Group")
@@ -302,31 +308,32 @@ def start_replicated(program: Path, keeper: Keeper, replicas: int) -> tuple[Node
     return nodes
 
 
-def start_sentinels(
-    program: Path, keeper: Keeper, replicas: int = 2, sentinels: int = 3
-) -> Watched:
-    """Start a master, its replicas and their Sentinels; return once all know each other.
+def start_sentinels(program: Path, keeper: Keeper) -> Watched:
+    """Start a master, two replicas and three Sentinels; return once all know each other.
 
     Raises:
         LabError: they do not come up.
     """
-    master, *others = start_replicated(program, keeper, replicas)
+    master, *others = start_replicated(program, keeper, REPLICAS)
 
     def start() -> tuple[Node, ...]:
         maker = _Maker(program, keeper, master._password)
+        return tuple(watch(maker, number) for number in range(SENTINELS))
+
+    def watch(maker: _Maker, number: int) -> Node:
+        patience = DOWN_AFTER_MS if number < QUORUM else PATIENT_MS
         settings = [
-            f"sentinel monitor {SERVICE} {HOST} {master.port} {sentinels // 2 + 1}",
+            f"sentinel monitor {SERVICE} {HOST} {master.port} {QUORUM}",
             f"sentinel auth-pass {SERVICE} {master._password}",
             f"sentinel sentinel-pass {master._password}",
-            f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}",
+            f"sentinel down-after-milliseconds {SERVICE} {patience}",
             f"sentinel failover-timeout {SERVICE} {FAILOVER_MS}",
         ]
-        names = [f"sentinel-{number}" for number in range(sentinels)]
-        return tuple(_started(maker, each, *settings, options=("--sentinel",)) for each in names)
+        return _started(maker, f"sentinel-{number}", *settings, options=("--sentinel",))
 
     group = Watched(master, tuple(others), _on_free_ports(start))
     for each in group.sentinels:  # from Redis 7 on they can be told to look more often
-        each.ask("SENTINEL", "DEBUG", *(word for name in HASTENED for word in (name, "100")))
+        each.ask("SENTINEL", "DEBUG", *(word for pair in HASTENED.items() for word in pair))
     wait_until(lambda: all(_knows(each, group) for each in group.sentinels), "a Sentinel is alone")
     return group
 
