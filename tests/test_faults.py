@@ -40,7 +40,7 @@ from labkit.lab import Lab
 from labkit.measure.paced import Answered
 from labkit.servers import Keeper
 from labkit.servers.failover import failing_program, start_alone
-from tests.helpers import end, environment, start_python, wait_until
+from tests.helpers import end, start_python, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")
 
@@ -324,10 +324,10 @@ def _killed_after(seconds: float) -> int:
             assert kernel.stdout is not None
             assert any(said == "begun\n" for said in kernel.stdout)
             threading.Event().wait(seconds)
-            had = len(_marked(mark))
+            had = len(_of(mark, folder))
             os.kill(kernel.pid, signal.SIGKILL)
             kernel.wait()
-            assert wait_until(lambda: not _marked(mark), GONE), _marked(mark)
+            assert wait_until(lambda: not _of(mark, folder), GONE), _of(mark, folder)
             assert wait_until(lambda: os.listdir(folder) == [], GONE), os.listdir(folder)
             return had
         finally:
@@ -335,16 +335,19 @@ def _killed_after(seconds: float) -> int:
 
 
 def _data() -> dict[str, str]:
-    given = environment(LABKIT_DATA=os.environ.get("LABKIT_DATA"))
-    return {name: given[name] for name in ("LABKIT_DATA",) if name in given}
+    return {name: value for name, value in os.environ.items() if name == "LABKIT_DATA"}
 
 
-def _marked(mark: str) -> list[str]:
-    """Return the processes that have the mark in their environment, zombies aside."""
+def _of(mark: str, folder: str) -> list[str]:
+    """Return the processes with the mark in their environment, or at work in the folder.
+
+    A Redis writes its title over its environment, and works in its own folder.
+    """
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("LABKIT_TEST_MARK") == mark:
+            is_marked = process.environ().get("LABKIT_TEST_MARK") == mark
+            if is_marked or process.cwd().startswith(folder):
                 found.append(" ".join(process.cmdline())[:80])
         except (psutil.Error, OSError):
             continue

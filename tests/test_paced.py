@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from labkit.errors import LabError
+from labkit.measure.load import SENDER
 from labkit.measure.paced import Paced
 
 LONG = 60.0  # seconds: no load here lasts as long, unless nobody ends it
@@ -118,6 +121,25 @@ def test_one_process_sends_one_load_after_the_other(site: Site, tmp_path: Path) 
 
     assert [{each.path for each in answers} for answers in loads] == [{"/1/200"}, {"/2/200"}]
     assert sum(map(len, loads)) == len(site.seen)
+
+
+def test_what_is_asked_once_comes_first(site: Site, tmp_path: Path) -> None:
+    with Paced(site.url, 100, tmp_path) as sender:
+        sender.begin(["/b/200", "/c/200"], LONG, once=["/a/200", "POST /a/204"])
+        wait_for(site, 6)
+        answers = sender.end()
+
+    paths = ["/a/200", "POST /a/204", "/b/200", "/c/200", "/b/200", "/c/200"]
+    assert [each.path for each in answers[:6]] == paths
+
+
+def test_a_sender_that_is_given_half_a_task_ends() -> None:
+    command = [sys.executable, "-m", SENDER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as sender:
+        assert sender.stdin is not None
+        sender.stdin.write(b'{"paths": ["/a')  # and whoever wrote it is killed
+        sender.stdin.close()
+        assert sender.wait(LONG) == 1
 
 
 def test_it_ends_by_itself_too(site: Site, tmp_path: Path) -> None:

@@ -322,7 +322,8 @@ def _lane(
 def _episode(shop: OutageShop, sender: Paced, fault: Fault) -> Episode:
     first = len(shop.events())
     fault.prepare()
-    began = sender.begin(_paths(shop, fault.seconds), MOST_SECONDS)
+    reads = [shop.path(question) for question in shop.questions]
+    began = sender.begin(reads, MOST_SECONDS, once=_with_writes(shop, BEFORE + fault.seconds))
     _sleep_until(began + BEFORE)
     workers = _pids([each for each in shop.events()[first:] if each.kind == HIT])
     begin = time.perf_counter()
@@ -339,16 +340,14 @@ def _episode(shop: OutageShop, sender: Paced, fault: Fault) -> Episode:
     return Episode(fault.name, began, begin, end, back, answers, events, asked, hits, stale)
 
 
-def _paths(shop: OutageShop, fault_seconds: float) -> list[str]:
-    """Return what is asked for, one after the other: writes too, until the fault is over."""
-    writing = int(RATE * (BEFORE + fault_seconds))
-    turns = range(int(RATE * MOST_SECONDS))
+def _with_writes(shop: OutageShop, seconds: float) -> list[str]:
+    """Return what is asked for in the first seconds, until the fault is over: reads and writes."""
     questions, orders = shop.questions, shop.orders
     return [
         shop.write_path(orders[turn // WRITE_EACH % len(orders)])
-        if turn < writing and turn % WRITE_EACH == WRITE_EACH // 2
+        if turn % WRITE_EACH == WRITE_EACH // 2
         else shop.path(questions[turn % len(questions)])
-        for turn in turns
+        for turn in range(int(RATE * seconds))
     ]
 
 

@@ -66,18 +66,19 @@ class Paced:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def begin(self, paths: Sequence[str], most_seconds: float) -> float:
+    def begin(self, paths: Sequence[str], most_seconds: float, once: Sequence[str] = ()) -> float:
         """Begin to send, and return when that was.
 
         Args:
             paths: asked for in turn, and from the first again; "POST /path" is a write.
+            once: asked for before them, and only once.
             most_seconds: after which it ends by itself.
 
         Raises:
             LabError: nothing can be sent.
         """
         self._until.unlink(missing_ok=True)
-        task = self._task | {"paths": list(paths), "seconds": most_seconds}
+        task = self._task | {"paths": list(paths), "once": list(once), "seconds": most_seconds}
         if self._process is None:
             self._process = self._stack.enter_context(worker(SENDER, task))
         else:

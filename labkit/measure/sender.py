@@ -32,7 +32,7 @@ class Sender:
 
     def __init__(self, task: dict[str, Any]) -> None:
         self._task = task
-        self._paths = itertools.cycle(task["paths"])
+        self._paths = itertools.chain(task.get("once", ()), itertools.cycle(task["paths"]))
         self._number = itertools.count(task["first"])
         self._left = task["requests"] if task["requests"] is not None else sys.maxsize
         self._idle: deque[Connection] = deque()
@@ -263,9 +263,11 @@ def main() -> None:
 
 
 def _read(tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
-    for line in sys.stdin:
-        tasks.put(json.loads(line))
-    os._exit(1)  # whoever gave them has ended
+    try:
+        for line in sys.stdin:
+            tasks.put(json.loads(line))  # half a line, if whoever wrote it was killed
+    finally:
+        os._exit(1)  # whoever gave them has ended
 
 
 if __name__ == "__main__":
