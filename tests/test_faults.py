@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -261,16 +260,15 @@ def test_a_shop_that_does_not_start_ends_all_of_it(
     assert not any(keeper.directory.exists() for keeper in keepers)
 
 
-def test_where_there_is_no_program_it_is_said_before_anything_starts(
+def test_where_there_is_no_program_nothing_starts_and_it_is_said(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none(_: object) -> Path:
-        raise LabError("there is none here")
-
-    monkeypatch.setattr(lines, "failing_program", none)
-    monkeypatch.setattr(lines, "Keeper", None)
-    with pytest.raises(LabError, match="none here"):
-        timeline(lab)
+    for module in (lines, losing):
+        monkeypatch.setattr(module, "can_fail", lambda server: False)
+    monkeypatch.setattr("labkit.servers.keeper.subprocess.Popen", None)
+    for found in (timeline(lab), lost(lab)):
+        assert not found.measured
+        assert str(found).startswith("not measured")
 
 
 # An invalidation that is acknowledged and lost.
@@ -289,6 +287,7 @@ def test_each_way_loses_and_mends_what_it_is_said_to(lab: Lab) -> None:
         losing.TWO: ("OK", ASKED, 0),
     }
     assert (short[0], short[2]) == ("OK", 0)
+    assert found.measured
     assert found.misses == ENTRIES
     assert found.stale_seconds < losing.SHORT_TTL
     assert len(str(found).splitlines()) == 1 + len(losing.PRICES) + 1

@@ -38,7 +38,9 @@ from labkit.measure.paced import Answered, Paced
 from labkit.measure.plots.timeline import Outage
 from labkit.servers import Keeper
 from labkit.servers.failover import (
+    NOT_MEASURED,
     Node,
+    can_fail,
     failing_program,
     start_alone,
     start_clustered,
@@ -150,6 +152,11 @@ class Episode:
         return before, during, after
 
     @property
+    def slowest_ms(self) -> float:
+        """How long the slowest request took, in milliseconds."""
+        return 1000 * max(each.seconds for each in self.answers)
+
+    @property
     def owed(self) -> int:
         """How many invalidations Redis did not take at once."""
         written = [each for each in self.events if each.kind == WRITTEN]
@@ -178,6 +185,19 @@ class Timeline:
     lanes: dict[str, list[Episode]]
 
     @property
+    def measured(self) -> bool:
+        """Whether there was a Redis program to make fail."""
+        return bool(self.lanes)
+
+    def of(self, fault: str) -> Episode:
+        """Return what came of a fault, by its name.
+
+        Raises:
+            KeyError: there was no such fault.
+        """
+        return {each.fault: each for each in self.episodes}[fault]
+
+    @property
     def episodes(self) -> list[Episode]:
         """All of them."""
         return [each for lane in self.lanes.values() for each in lane]
@@ -191,6 +211,11 @@ class Timeline:
     def errors(self) -> int:
         """How many of them were answered with a 5xx, or not at all."""
         return sum(each.errors for each in self.episodes)
+
+    @property
+    def owed(self) -> int:
+        """How many invalidations Redis did not take at once."""
+        return sum(each.owed for each in self.episodes)
 
     @property
     def stale(self) -> int:
@@ -208,7 +233,9 @@ class Timeline:
         return all(each.back is not None for each in self.episodes)
 
     def __str__(self) -> str:
-        width = max((len(each.fault) for each in self.episodes), default=0)
+        if not self.measured:
+            return NOT_MEASURED
+        width = max(len(each.fault) for each in self.episodes)
         lines = [
             f"{'':{width}}            p99, in ms            in ms            invalidations  stale",
             f"{'':{width}}  requests  5xx  before  fault  after   away  hits back   owed  lost"
@@ -263,11 +290,14 @@ def timeline(lab: Lab) -> Timeline:
     """Run all faults under load, and return what came of them. It takes some 15 seconds.
 
     Args:
-        lab: its database is served, and the servers are of its Redis' kind.
+        lab: its database is served, and the servers are of its Redis' kind. Where there is no Redis
+            program, nothing is done.
 
     Raises:
-        LabError: there is no Redis program here, or something does not start.
+        LabError: something does not start.
     """
+    if not can_fail(lab.server):
+        return Timeline({})
     program = failing_program(lab.server)
     lanes = {"one Redis": _alone, "Sentinel": _watched, "Cluster": _clustered}
     together = threading.Barrier(len(lanes))

@@ -56,8 +56,22 @@ ASK = 1.0  # seconds that one answer gets
 # than five pings; once the master is down, INFO comes once a second: so no pings of 100 ms.
 HASTENED = {"INFO-PERIOD": 100, "PING-PERIOD": 300, "ASK-PERIOD": 100, "PUBLISH-PERIOD": 100}
 HOST = "127.0.0.1"
+NOT_MEASURED = "not measured: there is no Redis program here that can be made to fail."
 REPLICATES = ["repl-diskless-sync-delay 0", "repl-ping-replica-period 1"]
 Group = TypeVar("Group")
+
+
+def can_fail(server: RedisServer) -> bool:
+    """Whether there is a program here that can be made to fail.
+
+    Args:
+        server: as of `failing_program`.
+    """
+    try:
+        failing_program(server)
+    except LabError:
+        return False
+    return True
 
 
 def failing_program(server: RedisServer) -> Path:
@@ -439,6 +453,7 @@ class Replicated:
     def __init__(self, master: Node, replicas: tuple[Node, ...], nowhere: int) -> None:
         self.master, self.replicas = master, replicas
         self._nowhere = nowhere
+        self._pools: list[redis.ConnectionPool] = []
 
     def client(self, **options: Any) -> redis.Redis:
         """Return a client that asks for the master's address each time that it connects."""
@@ -446,7 +461,8 @@ class Replicated:
             connection_class=Following, where=lambda: self.master.port,
             password=self.master._password, **options,
         )  # fmt: skip
-        return redis.Redis.from_pool(pool)
+        self._pools.append(pool)
+        return redis.Redis(connection_pool=pool)
 
     def cut(self, replica: Node) -> None:
         """End a replica's link: it keeps what it has, and gets nothing of what is written next."""
@@ -469,6 +485,8 @@ class Replicated:
     def fail_over(self, to: Node, kill: bool = True) -> None:
         """Kill the master, promote a replica, and have the address lead there.
 
+        The connections of the clients that were given end with the master.
+
         Args:
             to: the replica.
             kill: False where the master lives on, and does not know that it is none any more.
@@ -478,6 +496,8 @@ class Replicated:
         """
         if kill:
             self.master.kill()
+            for pool in self._pools:  # else they would notice at their next command, and wait
+                pool.disconnect()
         to.ask("REPLICAOF", "NO", "ONE")
         wait_until(lambda: to.is_master, "the replica was not promoted")
         self.replicas = tuple(each for each in self.replicas if each is not to)
