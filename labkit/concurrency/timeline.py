@@ -47,8 +47,8 @@ from labkit.servers.failover import (
     start_sentinels,
 )
 
-RATE = 60  # requests a second, of each load
-WRITE_EACH = 15  # requests: one of so many is a write, until the fault is over
+RATE = 40  # requests a second, of each load
+WRITE_EACH = 10  # requests: one of so many is a write, until the fault is over
 BEFORE = 0.8  # seconds of load before the fault
 AFTER = 0.6  # seconds of load once hits have returned
 AWAY = 0.8  # seconds that a Redis is killed or frozen for
@@ -99,6 +99,7 @@ class Episode:
         asked: how many questions were asked when all was quiet.
         hits: how many of those the cache has answered.
         stale: how many of those answers were not the database's.
+        written: writes before this load.
     """
 
     fault: str
@@ -111,6 +112,7 @@ class Episode:
     asked: int
     hits: int
     stale: int
+    written: Sequence[Event] = field(default=(), repr=False)
 
     @property
     def requests(self) -> int:
@@ -171,7 +173,7 @@ class Episode:
     @property
     def too_old(self) -> int:
         """How many reads of the load gave less than a write that had been answered before."""
-        return too_old(self.events)
+        return too_old([*self.written, *self.events])
 
 
 @dataclass(frozen=True)
@@ -366,8 +368,10 @@ def _episode(shop: OutageShop, sender: Paced, fault: Fault) -> Episode:
     time.sleep(AFTER)
     answers = sender.end()
     events = shop.events()[first:]
-    asked, hits, stale = compared(shop)
-    return Episode(fault.name, began, begin, end, back, answers, events, asked, hits, stale)
+    written = [each for each in shop.events()[:first] if each.kind == WRITTEN]
+    return Episode(
+        fault.name, began, begin, end, back, answers, events, *compared(shop), written
+    )  # fmt: skip
 
 
 def _with_writes(shop: OutageShop, seconds: float) -> list[str]:
