@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import sqlite3
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -40,7 +42,7 @@ from labkit.lab import Lab
 from labkit.measure.paced import Answered
 from labkit.servers import Keeper
 from labkit.servers.failover import failing_program, start_alone
-from tests.helpers import end, start_python, wait_until
+from tests.helpers import REPOSITORY, end, start_python, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")
 
@@ -95,10 +97,22 @@ def test_no_hit_comes_while_redis_is_away(line: Timeline) -> None:
 def test_writes_go_on_meanwhile_and_some_invalidations_are_owed(line: Timeline) -> None:
     for each in line.episodes:
         assert each.writes == sum(answer.path.startswith("POST") for answer in each.answers)
+        assert each.writes > 0
         during = [e for e in each.events if e.kind == WRITTEN and each.begin < e.at < each.end]
-        if each.fault != lines.EMPTIED:
+        if each.fault not in (lines.KILLED, lines.EMPTIED):
             assert during
             assert 0 < each.owed <= each.writes
+
+
+def test_no_write_is_due_while_the_redis_is_killed_that_comes_back_with_an_old_snapshot(
+    line: Timeline,
+) -> None:
+    """Else what is owed would replace its tokens, whether a restart is noticed or not."""
+    killed = line.of(lines.KILLED)
+    due = [each.due for each in killed.answers if each.path.startswith("POST")]
+
+    assert len(due) == killed.writes == 3
+    assert max(due) < killed.begin
 
 
 def test_the_same_requests_are_in_the_journal_and_in_the_senders_log(line: Timeline) -> None:
@@ -246,6 +260,31 @@ def test_an_old_snapshot_is_stale_without_renewal_and_is_not_with_it(lab: Lab) -
             assert renewed.stale() == 0
     finally:
         keeper.close()
+
+
+def test_a_cache_that_does_not_notice_a_restart_is_found_out(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workers' QueryCache keeps its tokens, whichever server it meets: all else is as it is."""
+    shutil.copytree(REPOSITORY / "labkit", tmp_path / "labkit")
+    script = tmp_path / "labkit/cache/recognise.lua"
+    renews = "redis.call('SET', KEYS[2], ARGV[2])"
+    assert renews in script.read_text()
+    script.write_text(script.read_text().replace(renews, ""))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # python -m looks there first
+
+    def only_killed(program: Path, keeper: Keeper) -> tuple[object, list[lines.Fault]]:
+        told, faults = lines._alone(program, keeper)
+        return told, [fault for fault in faults if fault.name == lines.KILLED]
+
+    keeper, program = Keeper(), failing_program(lab.server)
+    try:
+        [killed] = lines._lane(lab, program, only_killed, keeper, 50, threading.Barrier(1))
+    finally:
+        keeper.close()
+    assert (killed.errors, killed.hits) == (0, killed.asked)
+    assert killed.stale == 3 * lines.ROUNDS  # three orders were written to
 
 
 def test_a_shop_that_does_not_start_ends_all_of_it(

@@ -7,7 +7,8 @@
 Three shops are served at once: one on a single Redis, one behind Sentinels, one on a Cluster. Each
 has its own load, an open loop of reads with some writes in it, which ends when hits have returned.
 Then every question is asked again, and compared with the database. The Redis that is killed comes
-back with a snapshot from before the load: with entries that nobody has told of the writes since.
+back with a snapshot from before the load, whose entries count by its own tokens. The writes since
+were all acknowledged, and none came while it was away.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ WRITE_EACH = 10  # requests: one of so many is a write, until the fault is over
 BEFORE = 0.8  # seconds of load before the fault
 AFTER = 0.6  # seconds of load once hits have returned
 AWAY = 0.8  # seconds that a Redis is killed or frozen for
+QUIET = 0.1  # seconds without writes before one is killed
 MOST_SECONDS = 40.0  # of one load, should hits not return
 PATIENCE = 25.0  # seconds until it is said that hits have not returned
 START_PATIENCE = 60.0  # seconds that a shop waits for the others to be served
@@ -71,6 +73,8 @@ class Fault:
         begin: makes it happen.
         end: mends it, or waits until others have; returns when Redis serves again.
         seconds: between the two.
+        writes: until how long after its beginning there are writes, in seconds; before it, if this
+            is negative.
         prepare: called before the load.
         mends: whether `end` mends it. Else somebody else does, and there may be hits before it has
             returned.
@@ -80,6 +84,7 @@ class Fault:
     begin: Callable[[], object]
     end: Callable[[], object]
     seconds: float = 0.0
+    writes: float = 0.0
     prepare: Callable[[], object] = lambda: None
     mends: bool = True
 
@@ -355,7 +360,7 @@ def _episode(shop: OutageShop, sender: Paced, fault: Fault) -> Episode:
     first = len(shop.events())
     fault.prepare()
     reads = [shop.path(question) for question in shop.questions]
-    began = sender.begin(reads, MOST_SECONDS, once=_with_writes(shop, BEFORE + fault.seconds))
+    began = sender.begin(reads, MOST_SECONDS, once=_with_writes(shop, BEFORE + fault.writes))
     _sleep_until(began + BEFORE)
     workers = _pids([each for each in shop.events()[first:] if each.kind == HIT])
     begin = time.perf_counter()
@@ -375,7 +380,7 @@ def _episode(shop: OutageShop, sender: Paced, fault: Fault) -> Episode:
 
 
 def _with_writes(shop: OutageShop, seconds: float) -> list[str]:
-    """Return what is asked for in the first seconds, until the fault is over: reads and writes."""
+    """Return what is asked for in the first seconds: reads and writes."""
     questions, orders = shop.questions, shop.orders
     return [
         shop.write_path(orders[turn // WRITE_EACH % len(orders)])
@@ -425,11 +430,12 @@ def _alone(program: Path, keeper: Keeper) -> tuple[object, list[Fault]]:
     group = start_alone(program, keeper)
     node = group.node
     snapshots: list[bytes] = []  # one from before the load: its entries are as they were then
+    # The writes that the snapshot has not heard of are all acknowledged: none is owed meanwhile.
     killed = Fault(
-        KILLED, node.kill, lambda: node.start(snapshots[-1]), AWAY,
+        KILLED, node.kill, lambda: node.start(snapshots[-1]), AWAY, -QUIET,
         prepare=lambda: snapshots.append(node.saved()),
     )  # fmt: skip
-    frozen = Fault(FROZEN, node.freeze, node.thaw, AWAY)
+    frozen = Fault(FROZEN, node.freeze, node.thaw, AWAY, AWAY)
     emptied = Fault(EMPTIED, node.kill, node.start)
     return group.told, [killed, frozen, emptied]
 
@@ -445,4 +451,4 @@ def _clustered(program: Path, keeper: Keeper) -> tuple[object, list[Fault]]:
 
 
 def _failover(name: str, master: Node, wait: Callable[[], object]) -> Fault:
-    return Fault(name, master.kill, wait, AWAY, mends=False)
+    return Fault(name, master.kill, wait, AWAY, AWAY, mends=False)
