@@ -25,6 +25,7 @@ from labkit.measure import plots
 from labkit.measure.plots import style
 from labkit.measure.plots.schedules import draw_run
 from labkit.measure.plots.slider import draw_hit_ratio
+from labkit.measure.plots.timeline import Outage
 from labkit.measure.timing import Comparison
 from tests.test_slider import Ran
 
@@ -87,7 +88,18 @@ HIT_TIMES = {
 TOLD = {name: n > 2 for n, name in enumerate(HIT_TIMES)}
 RATIOS = {n / 100: 1000 / (n / 100 * 0.4 + (1 - n / 100) * 80) for n in range(101)}
 
+
 # At least one picture of each function; several where numbers or names stretch it.
+def outage(name: str, at: float = 0.0, back: float | None = 2.0, errors: int = 0) -> Outage:
+    """Return three seconds of load, with a fault in the first, and hits from `back` on."""
+    moments = [at + n / 60 for n in range(180)]
+    until = at + 3 if back is None else at + back
+    away = at + 0.8, at + 1.6
+    latencies = [(now, 250.0 if away[0] <= now < away[1] else 3.0) for now in moments]
+    answers = [(now, now < away[0] or now >= until) for now in moments]
+    return Outage(name, *away, None if back is None else until, latencies, answers, errors)
+
+
 PICTURES: dict[str, Callable[[], Any]] = {
     "calls": lambda: plots.calls([212.3, 0.21, 0.19, 0.2], ["miss", "hit", "hit", "hit"]),
     "calls: one": lambda: plots.calls([212.3], ["miss"]),
@@ -221,6 +233,17 @@ PICTURES: dict[str, Callable[[], Any]] = {
     ),
     "formats: none": lambda: plots.formats({"json": {"a date": "refused"}}),
     "promises: one": lambda: plots.promises({"call_key": {"1 and '1'": "right", "": "refused"}}),
+    "timeline": lambda: plots.timeline(
+        {
+            "one Redis": [outage("killed"), outage("frozen", 3.4), outage("restarted empty", 6.8)],
+            "Sentinel": [outage("Sentinel failover")],
+            "Cluster": [outage("Cluster takeover", back=None, errors=2)],
+        }
+    ),
+    "timeline: one": lambda: plots.timeline({"one Redis": [outage("frozen")]}),
+    "timeline: nothing was asked": lambda: plots.timeline(
+        {"one Redis": [Outage("frozen", 0.8, 1.6, None, [], [], 0)]}
+    ),
     "scoreboard": lambda: plots.scoreboard(PITFALLS, BOARDS),
     "scoreboard: one row": lambda: plots.scoreboard(PITFALLS[:1], {"a cache": ["fail"]}),
     "deadlines: one": lambda: plots.deadlines({"no jitter": [300.0] * 3}),
@@ -585,6 +608,19 @@ UNEVEN: list[tuple[Callable[[], None], str]] = [
         "answers: ×5 up to 80 % hits, ×80 from there to 100 %",
     ),
     (lambda: plots.by_hit_ratio({0: 5.0, 1: 9.0}, RATIOS, "answers"), "By hit ratio: answers"),
+    (lambda: plots.timeline({}), "No fault was measured"),
+    (
+        lambda: plots.timeline({"a": [outage("frozen")]}),
+        "1 fault, 180 requests, no error; hits back within 0.4 s once Redis serves again",
+    ),
+    (
+        lambda: plots.timeline({"a": [outage("frozen", errors=1), outage("killed", 4, None)]}),
+        "2 faults, 360 requests, 1 error; no hits after: killed",
+    ),
+    (
+        lambda: plots.timeline({"a": [outage("frozen", back=1.0)]}),
+        "1 fault, 180 requests, no error; hits back within 0.0 s once Redis serves again",
+    ),
     (lambda: plots.byte_diff(b"a", b"b"), "Aligned, they differ in 1 of 1 place"),
     (lambda: plots.byte_diff(b"US", b"USA!"), "Aligned, they differ in 2 of 4 places"),
     (lambda: plots.byte_diff(b"", b""), "The same bytes"),

@@ -23,7 +23,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -173,14 +173,34 @@ def start(lab: Lab, keeper: Keeper, workers: int = WORKERS, server: str = AUTO) 
     statements.touch(mode=0o600)
     url = lab.redis_url if lab.server.is_real else None
     task = {"database": database, "redis": url, "log": str(statements), "secret": secret}
+    workers = workers if lab.server.is_real else 1
+    port, program = run("labkit.concurrency.web:create", task, keeper, workers, server)
+    return Served(port, secret, statements, program.words, program.workers)
+
+
+def run(
+    create: str, task: Mapping[str, Any], keeper: Keeper, workers: int, server: str = AUTO
+) -> tuple[int, Program]:
+    """Serve an application, and return the port, and by what.
+
+    Args:
+        create: PACKAGE.MODULE:NAME of a function that makes it, once in each worker, and says so
+            by `has_created`. It gets the name of the file with the task.
+        task: what it needs to know. It may hold passwords.
+        keeper: owns the processes. It serves one application only.
+        workers: how many processes.
+        server: as of `served`.
+
+    Raises:
+        LabError: as of `served`.
+    """
     file = keeper.directory / "web.json"  # not the command line, which every user can read
     file.touch(mode=0o600)
     file.write_text(json.dumps(task))
-    program = _program(f"labkit.concurrency.web:create({str(file)!r})", server)
-    program = program.with_workers(workers if lab.server.is_real else 1)
+    program = _program(f"{create}({str(file)!r})", server).with_workers(workers)
     port, pid = program.start(keeper)
     _wait_until(lambda: len(_created(file)) == program.workers, pid)
-    return Served(port, secret, statements, program.words, program.workers)
+    return port, program
 
 
 class ArticleServed:
@@ -381,8 +401,13 @@ def create(file: str) -> Flask:
         db.session.commit()
         return Response(status=204)
 
-    Path(file).with_suffix(f".created-{os.getpid()}").touch()
+    has_created(file)
     return app
+
+
+def has_created(file: str) -> None:
+    """Say that this worker has its application."""
+    Path(file).with_suffix(f".created-{os.getpid()}").touch()
 
 
 def _created(file: str | Path) -> list[Path]:

@@ -31,7 +31,7 @@ class Sender:
 
     def __init__(self, task: dict[str, Any]) -> None:
         self._task = task
-        self._paths = itertools.cycle(task["paths"])
+        self._paths = itertools.chain(task.get("once", ()), itertools.cycle(task["paths"]))
         self._number = itertools.count(task["first"])
         self._left = task["requests"] if task["requests"] is not None else sys.maxsize
         self._idle: deque[Connection] = deque()
@@ -44,13 +44,14 @@ class Sender:
         self._all_due = False  # in an open loop: no further request will be due
         self._done = asyncio.Event()
         self._opening: set[asyncio.Task[None]] = set()
+        self._log: list[tuple[float, float, int, str]] | None = [] if task.get("log") else None
 
     async def run(self) -> dict[str, Any]:
         """Send until the time is up, wait for the last answers, and return what came."""
         await asyncio.gather(*(self._connect() for _ in range(self._task["connections"])))
         self._began = self._last = time.perf_counter()
         self._ends = self._began + self._task["seconds"]
-        print(json.dumps({"began": True}), flush=True)
+        print(json.dumps({"began": self._began}), flush=True)
         try:
             async with asyncio.timeout(self._task["seconds"] + self._task["drain"]):
                 if self._has_rate:
@@ -69,6 +70,7 @@ class Sender:
             "seconds": self._last - self._began,
             "latency": self._latency.encode().decode(),
             "service": self._service.encode().decode(),
+            **({"log": self._log} if self._log is not None else {}),
         }
 
     async def _connect(self) -> None:
@@ -102,7 +104,7 @@ class Sender:
         """Have requests due at a rate, whoever is free to take them."""
         for number in itertools.count():
             due = self._began + number / rate
-            if due >= self._ends or self._left == 0:
+            if due >= self._ends or self._left == 0 or self._is_told_to_end():
                 break
             if (wait := due - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)
@@ -111,6 +113,10 @@ class Sender:
             self._give_out()
         self._all_due = True
         self._finish_if_done()
+
+    def _is_told_to_end(self) -> bool:
+        """Whether the file is there that ends an open loop before its time, if there is one."""
+        return "until" in self._task and os.path.exists(self._task["until"])
 
     def _give_out(self) -> None:
         while self._due and self._idle:
@@ -138,8 +144,10 @@ class Sender:
         if "{}" in path:
             self._numbered += 1
             path = path.replace("{}", str(next(self._number)))
-        head = f"GET {path} HTTP/1.1\r\nHost: {self._task['authority']}\r\n\r\n"
-        connection.send(head.encode(), due)
+        method, _, target = path.rpartition(" ")  # "POST /path" is sent without a body
+        head = f"{method or 'GET'} {target} HTTP/1.1\r\nHost: {self._task['authority']}\r\n"
+        head += "Content-Length: 0\r\n\r\n" if method else "\r\n"
+        connection.send(head.encode(), due, path)
 
     def is_free(self, connection: Connection) -> None:
         """Give a connection something to do: what is due, or one more request of a closed loop."""
@@ -150,9 +158,11 @@ class Sender:
         self._give_out()
         self._finish_if_done()
 
-    def answered(self, due: float, sent: float, status: int) -> None:
+    def answered(self, due: float, sent: float, status: int, path: str = "") -> None:
         """Take note of an answer, or of none."""
         now = self._last = time.perf_counter()
+        if self._log is not None:
+            self._log.append((due, now - due, status, path))
         self._under_way -= 1
         if NO_ANSWER < status < 400:
             self._requests += 1
@@ -173,6 +183,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         self._due = self._sent = 0.0
+        self._path = ""
         self._waits = self._has_head = self._has_length = False
 
     def connection_made(self, transport: Any) -> None:
@@ -180,9 +191,10 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         self._parser = HttpResponseParser(self)
 
-    def send(self, head: bytes, due: float) -> None:
+    def send(self, head: bytes, due: float, path: str) -> None:
         """Send a request that was due at a time."""
         self._waits, self._has_head, self._has_length = True, False, False
+        self._path = path
         self._due, self._sent = due, time.perf_counter()
         self._transport.write(head)
 
@@ -208,7 +220,8 @@ class Connection(asyncio.Protocol):
         if not self._waits:  # nobody has asked
             return
         self._waits = False
-        self._sender.answered(self._due, self._sent, self._parser.get_status_code())
+        status = self._parser.get_status_code()
+        self._sender.answered(self._due, self._sent, status, self._path)
         if self._parser.should_keep_alive():
             self._parser = HttpResponseParser(self)
             self._sender.is_free(self)
@@ -221,7 +234,7 @@ class Connection(asyncio.Protocol):
             # An answer without a length ends with its connection, as HTTP/1.0 has it.
             is_whole = error is None and self._has_head and not self._has_length
             status = self._parser.get_status_code() if is_whole else NO_ANSWER
-            self._sender.answered(self._due, self._sent, status)
+            self._sender.answered(self._due, self._sent, status, self._path)
         self._sender.lost(self)
 
 

@@ -141,10 +141,14 @@ def _maps_of_slots(ports: list[int]) -> Iterator[str]:
 
 
 def _free_ports() -> list[int]:
-    """Return a port for each master that is free, as is the one for the bus beside it."""
+    return free_ports(MASTERS)
+
+
+def free_ports(number: int) -> list[int]:
+    """Return ports that are free, as is the one beside each that a cluster's bus would have."""
     found: list[int] = []
     with ExitStack() as held:  # all are held until the last is found, so no two are the same
-        while len(found) < MASTERS:
+        while len(found) < number:
             probe, bus = (held.enter_context(socket.socket()) for _ in range(2))
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]

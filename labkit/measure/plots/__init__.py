@@ -11,6 +11,7 @@ from labkit.measure.plots.scoreboard import scoreboard
 from labkit.measure.plots.sequences import cache_aside
 from labkit.measure.plots.slider import hit_ratio
 from labkit.measure.plots.style import PALETTE
+from labkit.measure.plots.timeline import timeline
 from labkit.measure.plots.ttl import deadlines, growth, policies
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "promises",
     "scoreboard",
     "speed_up",
+    "timeline",
     "transaction",
 ]
