@@ -106,7 +106,7 @@ def _search(waiting: list[tuple[str, Any]]) -> Iterator[Held]:
             kept.append(value)
             if isinstance(value, QueryCache):
                 if value._server is not None:
-                    yield Held(where, value._server._given, value)
+                    yield Held(where, value._server.given, value)
             elif isinstance(value, (*CLIENTS, *POOLS)):
                 if _package(value) != "fakeredis":
                     yield Held(where, value)
