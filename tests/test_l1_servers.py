@@ -904,9 +904,8 @@ from tests.nearby import NEAR, Report
 cache = QueryCache(redis.Redis(unix_socket_path=PATH), **NEAR)
 Report(cache).warm()
 if os.fork() == 0:
-    print("forked", flush=True)
     time.sleep(600)
-print("parent", flush=True)
+print("forked", flush=True)
 sys.stdin.read()
 """
 
@@ -918,7 +917,7 @@ def test_a_child_does_not_hold_its_parents_connection(client, open_cache):
     process = start_python(FORKED.replace("PATH", repr(path)))
     try:
         assert process.stdout
-        assert {process.stdout.readline() for _ in range(2)} == {"forked\n", "parent\n"}
+        assert process.stdout.readline() == "forked\n"
         the_one(client)
         process.kill()
         assert wait_until(lambda: tracking(client) == [], LONG)

@@ -580,8 +580,8 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     (
         "what another server serves is kept",
         NEAR,
-        "if found.value is not None and tracking.is_of(run_id):",
-        "if found.value is not None:",
+        "if value is not None and tracking.is_of(run_id):",
+        "if value is not None:",
         NEARBY,
     ),
     (
