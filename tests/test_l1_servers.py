@@ -609,6 +609,20 @@ def test_a_connection_that_is_cut_is_made_anew(client, open_cache):
     assert again["id"] != connection["id"]
 
 
+def test_whoever_is_told_of_the_loss_finds_it_empty(client, open_cache):
+    cache = open_cache(client)
+    Report(cache).warm()
+    found: list[Any] = []
+
+    def listener(sender: Any, reason: str) -> None:
+        found.append((len(l1_of(sender)), l1_of(sender).is_trusted, reason.split(":")[0]))
+
+    with signals.l1_lost.connected_to(listener):
+        client.client_kill_filter(_id=the_one(client)["id"])
+        assert wait_until(lambda: bool(found), LONG)
+    assert found == [(0, False, "ConnectionError")]
+
+
 def test_what_was_missed_while_it_was_cut_off_is_not_answered(server, open_cache):
     with ended(switch := Switch(server.path)):
         cache = open_cache(switch.client(), pause_ms=1)

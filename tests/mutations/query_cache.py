@@ -675,4 +675,11 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
         "            pass\n",
         NEARBY,
     ),
+    (
+        "L1 answers while somebody is told of its loss",
+        TRACKING,
+        "            self._l1.distrust()  # before anybody is told, which may take a while\n",
+        "",
+        NEARBY,
+    ),
 ]
