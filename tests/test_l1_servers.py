@@ -558,6 +558,7 @@ def test_while_redis_is_frozen_nothing_is_answered_for_longer_than_a_proof_count
     server.freeze()
     frozen_at = time.monotonic()
     try:
+        assert l1_of(cache)._trusted_until <= frozen_at + 0.2
         report.answer = "new"
         assert wait_until(lambda: report.ask() == "new", LONG)
         assert l1_of(cache)._trusted_until <= frozen_at + 0.2
