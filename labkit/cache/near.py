@@ -76,9 +76,9 @@ class Near(Workings):
         found, left, run_id = server.ask(tokens.look_closely, key, *qualified)
 
         def keep() -> None:
-            if found.value is not None and tracking.is_of(run_id):
-                names = tokens.token_keys(*qualified)
-                l1.put(begun, key, found.value, tags, names, left)
+            value = found.value
+            if value is not None and tracking.is_of(run_id):
+                l1.put(begun, key, value, tags, tokens.token_keys(*qualified), left)
 
         return found, keep
 

@@ -259,6 +259,7 @@ class Tracking:
                 stream.listen(heard_at + counts / BEATS)
                 heard_at = stream.beat()
         finally:
+            self._l1.distrust()  # before anybody is told, which may take a while
             stream.close()
 
     def _stop_hearing(self) -> None:

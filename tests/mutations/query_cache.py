@@ -580,8 +580,8 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     (
         "what another server serves is kept",
         NEAR,
-        "if found.value is not None and tracking.is_of(run_id):",
-        "if found.value is not None:",
+        "if value is not None and tracking.is_of(run_id):",
+        "if value is not None:",
         NEARBY,
     ),
     (
@@ -673,6 +673,13 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
         NEAR,
         "            self._end_tracking()\n",
         "            pass\n",
+        NEARBY,
+    ),
+    (
+        "L1 answers while somebody is told of its loss",
+        TRACKING,
+        "            self._l1.distrust()  # before anybody is told, which may take a while\n",
+        "",
         NEARBY,
     ),
 ]
