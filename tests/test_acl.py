@@ -408,9 +408,7 @@ def test_without_inspection_only_the_flask_commands_break(lab, user):
 def a_copy_in_the_process(lab: Lab, place: Place) -> None:
     """It is used, and an invalidation by another process takes it out."""
     settings: dict[str, Any] = {"l1_entries": 10, "l1_stale_ms": 600_000}
-    with opened_cache(
-        lab, place.client(), namespace=NAMESPACE, **settings, **TIMEOUT
-    ) as cache:
+    with opened_cache(lab, place.client(), namespace=NAMESPACE, **settings, **TIMEOUT) as cache:
         ask(cache)
         assert is_on(cache), cache.stats.l1_lost
         assert wait_until(lambda: ask(cache) == 0 and cache.stats.l1_hits, 10)

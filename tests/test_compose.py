@@ -94,8 +94,10 @@ def test_its_redis_has_what_the_checklist_wants(secret: Path):
             assert client.config_get("maxmemory")["maxmemory"] == str(256 * 2**20)
         url = f"redis://:{PASSWORD}@127.0.0.1:{port}/0"
         assert checklist(url, ignore=["failover"]).to_mend == []
-        health = REDIS["healthcheck"]["test"][1].replace("$$", "$").replace(
-            "/run/secrets/redis_password", str(secret)
+        health = (
+            REDIS["healthcheck"]["test"][1]
+            .replace("$$", "$")
+            .replace("/run/secrets/redis_password", str(secret))
         )
         asked = health.replace("redis-cli", f"redis-cli -p {port}")
         assert subprocess.run(["sh", "-c", asked], capture_output=True).returncode == 0
@@ -153,7 +155,8 @@ def test_it_runs_where_docker_does():
     compose = ["docker", "compose", "--file", str(FILE), "--project-name", project]
     environment = {**os.environ, "REDIS_PASSWORD": PASSWORD}
     try:
-        subprocess.run([*compose, "up", "--build", "--detach", "--wait"], env=environment, check=True)
+        up = [*compose, "up", "--build", "--detach", "--wait"]
+        subprocess.run(up, env=environment, check=True)
         deadline = time.monotonic() + 60
         while True:
             try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import socket
 import statistics
 import sys
@@ -24,21 +25,22 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import redis
-from sqlalchemy import create_engine, text
+from sqlalchemy import case, create_engine, func, select, update
 
 from labkit.cache import QueryCache
 from labkit.errors import LabError
 from labkit.lab import Lab
 from labkit.servers.failover import HOST, Node, wait_until
 from labkit.servers.processes import Worker, read_task, worker
+from labkit.shop.models import User
 
 NAMESPACE = "shop"
 TTL = 3_600  # seconds: nothing here ends because of it
-REGION = "EU"
+REGION, USER = "EU", 42
 # A proof counts, and an answer of Redis is waited for, as long as a busy machine may take.
 PATIENT: dict[str, Any] = {"l1_entries": 1_000, "l1_stale_ms": 600_000, "timeout_ms": 10_000}
-COUNT = text("SELECT COUNT(*) FROM users WHERE region = :region")
 L1, REDIS, DATABASE = "L1", "Redis", "the database"  # where an answer is from
+STALE_MS = 100  # milliseconds: l1_stale_ms, if nobody sets it
 PATIENCE = 20.0  # seconds that a message may take to arrive
 REMEMBERED = 10_000  # answers whose time is remembered
 
@@ -126,6 +128,10 @@ class Reader:
     def hear(self) -> None:
         """Wait until all that Redis has said so far has arrived there."""
         self._process.ask("hear")
+
+    def write(self) -> None:
+        """Have it change the answer, commit and invalidate; return once that is acknowledged."""
+        self._process.ask("write")
 
     def windows(self, write: Callable[[], object], rounds: int = 50) -> Windows:
         """Have it ask without a pause while something is written, and return how long it was old.
@@ -268,6 +274,7 @@ def wire(node: Node) -> Iterator[Wire]:
 
 def main() -> None:
     """Answer line by line."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted cell does not end it
     task = read_task()
     engine = create_engine(task["database"])
     client = redis.Redis.from_url(task["redis"])
@@ -276,7 +283,8 @@ def main() -> None:
     @cache.query(ttl=TTL, tags=("users",), name="customers")
     def customers(region: str) -> int:
         with engine.connect() as connection:
-            return int(connection.execute(COUNT, {"region": region}).scalar_one())
+            counted = select(func.count(User.id)).where(User.region == region)
+            return int(connection.execute(counted).scalar_one())
 
     def watch() -> list[float]:
         old, times = customers(REGION), deque[float](maxlen=REMEMBERED)
@@ -299,6 +307,11 @@ def main() -> None:
                 _hear(cache)
             elif command == "ask":
                 said = ask_from(cache, customers, REGION)
+            elif command == "write":
+                with engine.begin() as connection:
+                    there = case((User.region == REGION, "US"), else_=REGION)
+                    connection.execute(update(User).where(User.id == USER).values(region=there))
+                cache.invalidate("users")
             elif command == "watch":
                 said = watch()
         except LabError as error:

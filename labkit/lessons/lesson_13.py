@@ -84,7 +84,8 @@ def may_ask(now, failed, tried, pause):  # type: ignore[no-untyped-def]  # shown
     return now - last >= pause
 
 
-GOOD = {"maxmemory": 2**28, "policy": "volatile-lfu", "keys": {"shop:1": 60, "token:shop:users": None}}
+KEYS = {"shop:1": 60, "token:shop:users": None}
+GOOD = {"maxmemory": 2**28, "policy": "volatile-lfu", "keys": KEYS}
 
 
 def _examine_to_mend(answer: Any) -> None:
