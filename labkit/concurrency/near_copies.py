@@ -79,10 +79,11 @@ def _hear(cache: QueryCache) -> None:
     """Wait until all that Redis has said so far has arrived at a cache's L1."""
     # A key of those that are watched: it is the last to be named, and on one connection all is
     # in order.
-    l1, name = cache._l1, f"{cache.namespace}:v:heard:{time.monotonic_ns()}"
+    l1, name = cache._l1, f"{cache.namespace}:v:heard"
     assert l1 is not None
+    before = l1._named.get(name)
     cache.ask(lambda client: client.set(name, "", px=60_000))
-    wait_until(lambda: name in l1._named, "Redis' messages do not arrive")
+    wait_until(lambda: l1._named.get(name) != before, "Redis' messages do not arrive")
 
 
 @dataclass(frozen=True)
