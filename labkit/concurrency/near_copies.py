@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import queue
 import signal
 import socket
 import statistics
@@ -298,8 +300,10 @@ def main() -> None:
             time.sleep(0)  # as a worker does that waits for its sockets
         return list(times) or [0.0]
 
-    for line in sys.stdin:
-        command = line.strip()
+    commands: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_read_commands, args=(commands,), daemon=True).start()
+    while True:
+        command = commands.get()
         said: Any = command
         try:
             if command == "warm":
@@ -318,6 +322,13 @@ def main() -> None:
         except LabError as error:
             sys.exit(str(error))
         print(json.dumps(said), flush=True)
+
+
+def _read_commands(commands: queue.Queue[str]) -> None:
+    """Pass on what is asked for; when nobody is there any more to ask, end, whatever is going on."""
+    for line in sys.stdin:
+        commands.put(line.strip())
+    os._exit(1)
 
 
 if __name__ == "__main__":

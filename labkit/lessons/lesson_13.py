@@ -14,6 +14,11 @@ SAID = (
     ("Error -2 connecting to redis:6379. Name or service not known.", NAME),
     ("invalid username-password pair or user is disabled.", PASSWORD),
     ("Authentication required.", PASSWORD),
+    (
+        "HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> "
+        "<pass> option can be used to authenticate the client",
+        PASSWORD,
+    ),
     ("Error 61 connecting to 127.0.0.1:6380. Connection refused.", ADDRESS),
     ("Error 8 connecting to redis:6379. nodename nor servname provided, or not known.", NAME),
     ("Error -3 connecting to cache.internal:6379. Temporary failure in name resolution.", NAME),
@@ -44,6 +49,8 @@ def _examine_mistake(answer: Any) -> None:
             nudge = " Nobody was asked for a connection: the name had no address."
         elif expected == NAME and got in (PASSWORD, OTHER):
             nudge = " Its name could not be resolved, on whatever system, in whatever words."
+        elif expected == PASSWORD:
+            nudge = " There was a connection, and what it says is of users and passwords."
         elif expected == OTHER:
             nudge = " None of the three mistakes: say so."
         raise Wrong(f"({said!r}) gave {got!r}, and it is {expected!r}.{nudge}")
@@ -52,7 +59,7 @@ def _examine_mistake(answer: Any) -> None:
 def mistake(said):  # type: ignore[no-untyped-def]  # shown as it stands
     if " connecting to " in said:
         return "address" if said.endswith("Connection refused.") else "name"
-    if "password" in said or "Authentication" in said:
+    if "password" in said or "authenticat" in said.lower():
         return "password"
     return "other"
 

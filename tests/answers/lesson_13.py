@@ -8,15 +8,15 @@ from typing import Any
 
 def by_any_word(said: str) -> str:
     for word in ("password", "name"):
-        if word in said:
+        if word in said.lower():
             return word
-    return "address" if "refused" in said else "other"
+    return "address" if "refused" in said else "password" if "uth" in said else "name"
 
 
 def all_are_addresses(said: str) -> str:
-    if "password" in said or "Authentication" in said:
-        return "password"
-    return "address" if "connecting to" in said else "other"
+    if " connecting to " not in said:
+        return "password" if "password" in said or "uth" in said else "other"
+    return "address"
 
 
 def by_the_numbers_of_linux(said: str) -> str:
@@ -31,6 +31,12 @@ def always_something(said: str) -> str:
     if "refused" in said:
         return "address"
     return "name" if "connecting to" in said else "password"
+
+
+def all_but_who_gave_none(said: str) -> str:
+    if "connecting to" in said:
+        return "address" if "refused" in said else "name"
+    return "password" if "password" in said else "other"
 
 
 def everybody_tries(now: float, failed: Any, tried: Any, pause: float) -> bool:
@@ -78,6 +84,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("13.1", all_are_addresses, "the name had no address"),
     ("13.1", by_the_numbers_of_linux, "('Error 61 connecting to 127.0.0.1:6380."),
     ("13.1", always_something, "None of the three mistakes"),
+    ("13.1", all_but_who_gave_none, "There was a connection"),
     ("13.1", lambda said: "wrong address", "none of 'name', 'address'"),
     ("13.1", lambda said: b"name", "These are bytes, and text is asked for"),
     ("13.1", lambda said: None, "end with `return`"),
