@@ -325,7 +325,7 @@ def main() -> None:
 
 
 def _read_commands(commands: queue.Queue[str]) -> None:
-    """Pass on what is asked for; when nobody is there any more to ask, end, whatever is going on."""
+    """Pass on what is asked for; end when nobody is there any more, whatever is going on."""
     for line in sys.stdin:
         commands.put(line.strip())
     os._exit(1)

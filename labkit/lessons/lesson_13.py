@@ -15,8 +15,8 @@ SAID = (
     ("invalid username-password pair or user is disabled.", PASSWORD),
     ("Authentication required.", PASSWORD),
     (
-        "HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> "
-        "<pass> option can be used to authenticate the client",
+        "HELLO must be called with the client already authenticated, otherwise the HELLO AUTH "
+        "<user> <pass> option can be used to authenticate the client",
         PASSWORD,
     ),
     ("Error 61 connecting to 127.0.0.1:6380. Connection refused.", ADDRESS),

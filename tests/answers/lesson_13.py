@@ -24,7 +24,7 @@ def by_the_numbers_of_linux(said: str) -> str:
         return "address"
     if said.startswith("Error -2"):
         return "name"
-    return "password" if "password" in said or "Auth" in said else "other"
+    return "password" if "password" in said or "uth" in said else "other"
 
 
 def always_something(said: str) -> str:

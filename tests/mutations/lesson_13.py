@@ -23,12 +23,6 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "near, ask_near = open_cache(timeout_ms=10_000)",
     ),
     (
-        "a process that Redis tells nothing: the lesson",
-        NOTEBOOK,
-        r"    move()\n    other.hear()\n",
-        r"    other.hear()\n",
-    ),
-    (
         "messages that are not held up: the lesson",
         NOTEBOOK,
         "way.hold()",
