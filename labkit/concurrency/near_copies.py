@@ -187,13 +187,13 @@ class FromL1(NamedTuple):
     """What L1 answered until it answered no more.
 
     Attributes:
-        count: how many answers.
+        answers: how many there were.
         last_ms: when the last of them was asked for, in milliseconds after the first; 0 for none.
         values: what they were.
         then: the first answer that was not L1's.
     """
 
-    count: int
+    answers: int
     last_ms: float
     values: set[int]
     then: Answer
