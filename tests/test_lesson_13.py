@@ -74,13 +74,14 @@ class Asked:
 
     def __init__(self, stack: ExitStack, client: redis.Redis, **settings: Any) -> None:
         self.answer = 1
+
+        def load() -> int:
+            return self.answer
+
         self.cache = stack.enter_context(closing(QueryCache(client, namespace="shop", **settings)))
         self.ask: Callable[..., Any] = self.cache.query(
             ttl=60, tags=("things",), by_table=False, name=f"thing-{uuid.uuid4().hex}"
-        )(self._load)
-
-    def _load(self) -> int:
-        return self.answer
+        )(load)
 
 
 @pytest.fixture
