@@ -121,6 +121,11 @@ def _add_acl(parser: argparse.ArgumentParser) -> None:
         help="for the Sentinels, which have users of their own, in place of the servers with keys",
     )
     parser.add_argument(
+        "--l1",
+        action="store_true",
+        help="for processes that keep entries by themselves as well (QUERY_CACHE_L1_ENTRIES)",
+    )
+    parser.add_argument(
         "--without-inspection",
         action="store_true",
         help="without SCAN and TYPE, which only `flask querycache stats` and `inspect` need",

@@ -27,7 +27,7 @@ import labkit
 from labkit import LabError
 from labkit.cache import QueryCache, tokens
 from labkit.cache.commands import querycache
-from labkit.cache.permissions import CLUSTER, COMMANDS, INSPECTION, SENTINEL, rules
+from labkit.cache.permissions import CLUSTER, COMMANDS, INSPECTION, L1, SENTINEL, rules
 from labkit.cache.server import Unavailable
 from labkit.cli import main
 from labkit.lab import Lab
@@ -37,7 +37,8 @@ from labkit.servers.redis import find_program, run_program
 from labkit.servers.sentinel import SERVICE
 from labkit.shop import User, db
 from tests.caches import opened_cache
-from tests.helpers import free_port
+from tests.helpers import free_port, wait_until
+from tests.nearby import is_on
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")
 
@@ -401,6 +402,51 @@ def test_without_inspection_only_the_flask_commands_break(lab, user):
         flask_querycache(lab, user)
 
 
+# L1, which Redis tells what changes.
+
+
+def a_copy_in_the_process(lab: Lab, place: Place) -> None:
+    """It is used, and an invalidation by another process takes it out."""
+    settings: dict[str, Any] = {"l1_entries": 10, "l1_stale_ms": 600_000}
+    with opened_cache(lab, place.client(), namespace=NAMESPACE, **settings, **TIMEOUT) as cache:
+        ask(cache)
+        assert is_on(cache), cache.stats.l1_lost
+        assert wait_until(lambda: ask(cache) == 0 and cache.stats.l1_hits > 0, 10)
+        other = QueryCache(place.admin[0], namespace=NAMESPACE, timeout_ms=10_000)
+        with closing(other):
+            other.invalidate("users")
+        assert wait_until(lambda: ask(cache) == 0 and cache.stats.misses == 2, 10)
+
+
+def test_with_l1(lab, user):
+    user.allow(l1=True)
+    user.begin()
+    a_copy_in_the_process(lab, user)
+
+    assert user.refused() == []
+    if user.known:
+        assert "client|tracking" in user.counted()
+
+
+def test_without_l1s_command_it_stays_off_and_says_so(lab, user, caplog):
+    assert set(L1) == {"client|tracking"}
+    settings: dict[str, Any] = {"l1_entries": 10, "l1_stale_ms": 600_000}
+    with opened_cache(lab, user.client(), namespace=NAMESPACE, **settings, **TIMEOUT) as cache:
+        assert (ask(cache), ask(cache)) == (0, 0)
+        assert wait_until(lambda: bool(cache.stats.l1_lost), 10)
+        assert (ask(cache), cache.stats.l1_hits, cache.stats.hits) == (0, 0, 2)
+        assert cache.stats.l1_lost == {"Refused": 1}
+    assert "L1 is off, every answer comes from Redis" in caplog.text
+    assert [each.partition("|")[0] for each in user.refused()] == ["client"]
+
+
+def test_the_line_has_l1s_command_only_if_asked_for(capsys):
+    for words in (["acl"], ["acl", "--l1"]):
+        assert main(words) == 0
+    without, line = (each.split(" ") for each in capsys.readouterr().out.splitlines())
+    assert set(line) - set(without) == {"+client|tracking"}
+
+
 # A Cluster, and a Sentinel.
 
 
@@ -564,7 +610,8 @@ def test_the_line(capsys):
 def test_the_table_has_what_the_line_has():
     table = acl_table()
     told = {f"+{name.lower().replace(' ', '|')}" for name in table.column("command")}
-    assert told == {each for each in rules(NAMESPACE, cluster=True) if each[0] == "+"} | {"+select"}
+    line = rules(NAMESPACE, cluster=True, l1=True)
+    assert told == {each for each in line if each[0] == "+"} | {"+select"}
     assert "MGET" in str(table)
     assert all(len(words) <= 70 for words in table.column("needed for"))
 

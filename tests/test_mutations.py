@@ -16,7 +16,7 @@ from scripts.imports import ROOT
 from scripts.mutations import Mutation, files_that_test, first_failure, mutations
 
 ALL = list(mutations())
-LESSONS = ["03", "04", "05", "06", "07", "08", "09", "10", "11", "12"]
+LESSONS = ["03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "13"]
 
 
 def code(text: str, file: str) -> str:

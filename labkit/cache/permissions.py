@@ -30,6 +30,7 @@ INSPECTION = {
     "scan": "`flask querycache stats` and `inspect`",
     "type": "`flask querycache inspect`",
 }
+L1 = {"client|tracking": "L1: what changes, told by Redis"}
 CLUSTER = {
     "cluster|slots": "which node has a key",
     "asking": "a key that is moving to another node",
@@ -42,7 +43,9 @@ SENTINEL = {  # on the Sentinels, which have users of their own
 }
 
 
-def rules(namespace: str, *, inspection: bool = True, cluster: bool = False) -> list[str]:
+def rules(
+    namespace: str, *, inspection: bool = True, cluster: bool = False, l1: bool = False
+) -> list[str]:
     """Return the rules of a user on the servers with the keys, as `ACL SETUSER` takes them.
 
     Args:
@@ -50,6 +53,8 @@ def rules(namespace: str, *, inspection: bool = True, cluster: bool = False) -> 
         inspection: whether `flask querycache stats` and `inspect` run as this user as well. SCAN
             shows the names of all keys, of other namespaces too.
         cluster: whether the servers are a Redis Cluster.
+        l1: whether processes keep entries by themselves as well (`l1_entries`). Redis tells them
+            the names of keys that change, of this namespace's alone, as they have asked for these.
 
     Raises:
         SettingsError: the namespace cannot be one.
@@ -58,7 +63,8 @@ def rules(namespace: str, *, inspection: bool = True, cluster: bool = False) -> 
     if cluster:
         check_hash_tag(name)
     keys = [f"{name}:*", lease_key(f"{name}:*"), token_key(f"{name}:*")]
-    commands = COMMANDS | (INSPECTION if inspection else {}) | (CLUSTER if cluster else {})
+    commands = COMMANDS | (INSPECTION if inspection else {})
+    commands |= (L1 if l1 else {}) | (CLUSTER if cluster else {})
     if cluster:
         del commands["select"]  # it has one database
     patterns = [f"~{pattern}" for pattern in keys]

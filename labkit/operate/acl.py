@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 
 from labkit.cache import SettingsError
-from labkit.cache.permissions import CLUSTER, COMMANDS, INSPECTION, rules, sentinel_rules
+from labkit.cache.permissions import CLUSTER, COMMANDS, INSPECTION, L1, rules, sentinel_rules
 from labkit.errors import LabError
 from labkit.operate.table import Table
 
@@ -26,6 +26,7 @@ def acl_line(
     setuser: bool = False,
     inspection: bool = True,
     cluster: bool = False,
+    l1: bool = False,
     sentinel: bool = False,
     before_7_2: bool = False,
 ) -> str:
@@ -38,6 +39,7 @@ def acl_line(
         setuser: a command `ACL SETUSER` in place of a line of an ACL file.
         inspection: whether `flask querycache stats` and `inspect` run as this user as well.
         cluster: whether the servers are a Redis Cluster.
+        l1: whether processes keep entries by themselves as well (QUERY_CACHE_L1_ENTRIES).
         sentinel: the line of the user on the Sentinels, in place of that on the servers with keys.
         before_7_2: whether the server is a Redis before 7.2, which does not know CLIENT SETINFO,
             and refuses a whole file for it.
@@ -49,7 +51,7 @@ def acl_line(
         allowed = (
             sentinel_rules()
             if sentinel
-            else rules(namespace, inspection=inspection, cluster=cluster)
+            else rules(namespace, inspection=inspection, cluster=cluster, l1=l1)
         )
     except SettingsError as error:
         raise LabError(str(error)) from None
@@ -65,7 +67,12 @@ def acl_line(
 
 def acl_table() -> Table:
     """Return each command that a QueryCache's user may send, and what needs it."""
-    parts = ((COMMANDS, ""), (INSPECTION, "not with inspection=False"), (CLUSTER, "in a Cluster"))
+    parts = (
+        (COMMANDS, ""),
+        (INSPECTION, "not with inspection=False"),
+        (L1, "with l1=True"),
+        (CLUSTER, "in a Cluster"),
+    )
     rows = [
         (command.upper().replace("|", " "), needed_for, only)
         for commands, only in parts

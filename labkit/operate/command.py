@@ -72,6 +72,7 @@ def _acl(wishes: argparse.Namespace) -> _Outcome:
         setuser=wishes.setuser,
         inspection=not wishes.without_inspection,
         cluster=wishes.cluster,
+        l1=wishes.l1,
         sentinel=wishes.sentinel,
         before_7_2=wishes.before_7_2,
     )

@@ -525,6 +525,23 @@ def replicated(server: RedisServer, replicas: int = 2) -> Iterator[Replicated]:
         keeper.close()
 
 
+@contextmanager
+def alone(server: RedisServer) -> Iterator[Node]:
+    """Give one Redis, empty. It ends with the `with` block.
+
+    Args:
+        server: as of `failing_program`.
+
+    Raises:
+        LabError: there is no Redis program here, or it does not come up.
+    """
+    program, keeper = failing_program(server), Keeper()
+    try:
+        yield start_alone(program, keeper).node
+    finally:
+        keeper.close()
+
+
 class _Maker:
     """What the nodes of one group have in common."""
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -88,7 +88,10 @@ class Worker:
 
 @contextmanager
 def worker(
-    module: str, task: Mapping[str, Any], env: Mapping[str, str] | None = None
+    module: str,
+    task: Mapping[str, Any],
+    env: Mapping[str, str] | None = None,
+    within: Sequence[str] = (),
 ) -> Iterator[Worker]:
     """Run a module as a process. It is killed at the end of the `with` block.
 
@@ -96,8 +99,9 @@ def worker(
         module: its name, such as "labkit.concurrency.stampede".
         task: what it does, as JSON, is the first line of its input. It may hold secrets.
         env: variables of its environment, beside those of this process.
+        within: a command that becomes it, such as `unshare`.
     """
-    command = [sys.executable, "-m", module]
+    command = [*within, sys.executable, "-m", module]
     environment = {**os.environ, **(env or {})}
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
