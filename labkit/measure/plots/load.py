@@ -96,9 +96,13 @@ def _risen(measured: Mapping[float, float], what: str) -> str:
     middle = min(between, key=lambda ratio: abs(ratio - MIDDLE))
     first, then = measured[middle] / measured[0], measured[1] / measured[middle]
     return (
-        f"{what}: ×{number(first)} up to {100 * middle:.0f} % hits, "
-        f"×{number(then)} from there to 100 %"
+        f"{what}: {_factor(first)} up to {100 * middle:.0f} % hits, "
+        f"{_factor(then)} from there to 100 %"
     )
+
+
+def _factor(value: float) -> str:
+    return f"×{number(value)}" if value >= 1 else f"÷{number(1 / value)}"
 
 
 def by_hit_ratio(
