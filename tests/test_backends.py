@@ -261,6 +261,13 @@ class Stranger:
         return os.getpid, ()
 
 
+def test_a_worker_that_starts_after_its_kernel_has_ended_makes_no_folder(tmp_path):
+    gone = tmp_path / "of the keeper"
+    with pytest.raises(FileNotFoundError):
+        kinds.DiskCache(str(gone / "diskcache"), 2**20)
+    assert not gone.exists()
+
+
 def test_a_strangers_pickle_is_not_read(tmp_path):
     with diskcache.Cache(tmp_path) as by_default:
         by_default["report"] = Stranger()

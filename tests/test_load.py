@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 
 from labkit.errors import LabError
+from labkit.measure.histogram import histogram
 from labkit.measure.load import (
+    Load,
     in_turn,
     load,
     mixed,
@@ -27,6 +29,7 @@ from labkit.measure.load import (
     target_of,
     written_load,
 )
+from labkit.measure.plots.load import percentile
 
 
 class Recorded(BaseHTTPRequestHandler):
@@ -277,6 +280,19 @@ def test_a_load_is_the_same_after_it_was_written(site: Site) -> None:
 
     assert again.counts == found.counts
     assert (str(again), again.in_flight) == (str(found), found.in_flight)
+
+
+def test_a_percentile_is_the_nearest_rank_as_in_the_pictures() -> None:
+    """Of 53, 95 % are 50.35: the 51st is the first that so many do not exceed."""
+    taken = histogram()
+    for ms in range(1, 54):
+        taken.record_value(1000 * ms)
+    found = Load(53, 0, 0, 4, 1.0, taken, taken)
+
+    assert found.ms(95) == pytest.approx(51, rel=0.001)
+    for percent in (0, 50, 95, 99, 100):
+        assert found.ms(percent) == pytest.approx(percentile(found.counts, percent), rel=0.001)
+    assert Load(0, 9, 0, 4, 1.0, histogram(), histogram()).ms(95) == 0
 
 
 def test_slower_than_counts_requests(site: Site) -> None:

@@ -607,6 +607,10 @@ UNEVEN: list[tuple[Callable[[], None], str]] = [
         lambda: plots.by_hit_ratio({0: 5.0, 0.5: 10.0, 0.8: 25.0, 1: 2000.0}, RATIOS, "answers"),
         "answers: ×5 up to 80 % hits, ×80 from there to 100 %",
     ),
+    (
+        lambda: plots.by_hit_ratio({0: 400.0, 0.8: 200.0, 1: 4.0}, RATIOS, "p95 (ms)"),
+        "p95 (ms): ÷2 up to 80 % hits, ÷50 from there to 100 %",
+    ),
     (lambda: plots.by_hit_ratio({0: 5.0, 1: 9.0}, RATIOS, "answers"), "By hit ratio: answers"),
     (lambda: plots.timeline({}), "No fault was measured"),
     (

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -223,7 +225,7 @@ class DiskCache(Backend):
     """diskcache: a SQLite database in a folder, which any process on this machine can open.
 
     Args:
-        folder: where; it is made if it is not there.
+        folder: where; it is made if it is not there, in a folder that is.
         room: how much it may take, in bytes, roughly.
 
     Attributes:
@@ -233,6 +235,10 @@ class DiskCache(Backend):
     def __init__(self, folder: str, room: int) -> None:
         import diskcache  # type: ignore[import-untyped]
 
+        # diskcache would make its parents too. Where they have gone, so has the kernel that made
+        # them, and nobody would remove what a worker makes that was just starting.
+        with suppress(FileExistsError):
+            Path(folder).mkdir()
         self.directory = folder
         self._cache: Any = diskcache.Cache(folder, disk=_json_disk(), size_limit=room)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
+from numbers import Real
 from typing import Any
 
 from labkit.lessons.exercises import Exercise, Wrong, call
@@ -58,10 +60,13 @@ def _examine_percentile(answer: Any) -> None:
             nudge = ""
             if got not in latencies:
                 nudge = " No request took that long: give the time of one of them."
-            elif sorted(latencies) != latencies and got == _unsorted(latencies, percent):
+            elif len(latencies) > 10 and got == _unsorted(latencies, percent):
                 nudge = " Those are in the order in which they came: sort them."
             elif got == _one_too_far(latencies, percent):
                 nudge = " That is one too far: the first of a list has the index 0."
+            elif got < expected:
+                share = 100 * sum(each <= got for each in latencies) / len(latencies)
+                nudge = f" Only {share:.0f} % do not exceed that: the place is rounded up."
             raise Wrong(
                 f"of {_short(latencies)}, {percent} % do not exceed {expected:g} ms, and it gave "
                 f"{got!r}.{nudge}"
@@ -104,6 +109,8 @@ def _examine_corrected(answer: Any) -> None:
             raise Wrong(f"it should return a list, and returned {got!r}.")
         if given != latencies:
             raise Wrong("the list that it was given has changed. Return a new one.")
+        if not all(isinstance(each, Real) for each in got):
+            raise Wrong(f"each latency in the list should be a number, and it returned {got!r}.")
         expected = sorted(corrected(latencies, interval))
         if sorted(got) == expected:
             continue
@@ -116,16 +123,14 @@ def _examine_corrected(answer: Any) -> None:
 def _corrected_nudge(got: list[Any], latencies: list[int], interval: int) -> str:
     if got == sorted(latencies):
         return " Nobody was added."
-    added = corrected(latencies, interval)
-    for each in latencies:
-        added.remove(each)
-    if got == sorted(added):
-        return " Those who were added are there; those who were measured belong there too."
-    with_rest = list(latencies)
-    for each in latencies:
-        with_rest += list(range(each - interval, 0, -interval))
-    if got == sorted(with_rest):
+    right = Counter(corrected(latencies, interval))
+    missing, extra = right - Counter(got), Counter(got) - right
+    if missing == Counter(latencies):
+        return " Those who were measured belong there too."
+    if extra and max(extra) < interval and not missing:
         return f" Who would have waited less than {interval} ms is not added."
+    if {*missing} == {interval} and not extra:
+        return f" Who would have waited {interval} ms, a whole interval, is added too."
     return ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 from labkit.lessons.exercises import Exercise, Wrong, call
@@ -13,6 +14,7 @@ LONG = "report?" + "&".join(f"id={n}" for n in range(200))
 TEXTS = (
     "report:EU", "report:eu", "report EU", "report_EU", "report\nEU", "report\tEU", "report%20EU",
     "reportEU", "report:Köln", "report:Koln", "report:東京", "report:??", "", " ",
+    "plumless", "buckeroo",  # which have one CRC-32
     LONG, LONG + "&id=200", LONG + "&id=201", "x" * 250, "x" * 251, "é" * 125, "é" * 126,
 )  # fmt: skip
 
@@ -39,7 +41,21 @@ def _key(answer: Any, text: str) -> str:
     _examine_key(text, key)
     if call(answer, text, shown=_shown(text)) != key:
         raise Wrong(f"{_shown(text)} gave {key!r}, and then another key for the same text.")
+    if call(answer, _Elsewhere(text), shown=_shown(text)) != key:
+        raise Wrong(
+            f"{_shown(text)} gave {_short(key)}, and another key for an equal text, as it comes in "
+            "another process: hash() and id() are other numbers there."
+        )
     return str(key)
+
+
+class _Elsewhere(str):
+    """A text as it is in another process: another object, with another hash."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return ~super().__hash__()
 
 
 def _examine_key(text: str, key: Any) -> None:
@@ -155,10 +171,10 @@ def visit(cache, key):  # type: ignore[no-untyped-def]  # shown as it stands
 
 
 def _examine_requests_needed(answer: Any) -> None:
-    for writes, hits in [(1, 0.8), (2, 0.5), (0.1, 0.99), (5, 0), (0, 0.9), (10, 0.75)]:
+    for writes, hits in [(0.3, 0.8), (1, 0.8), (2, 0.5), (0.1, 0.99), (5, 0), (0, 0.9), (10, 0.75)]:
         got = call(answer, writes, hits)
         expected = requests_needed(writes, hits)
-        is_number = isinstance(got, int | float) and not isinstance(got, bool)
+        is_number = isinstance(got, numbers.Real) and not isinstance(got, bool)
         if is_number and math.isclose(got, expected, rel_tol=1e-6, abs_tol=1e-9):
             continue
         nudge = ""

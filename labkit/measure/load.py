@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import math
 import os
 import re
 import secrets
@@ -33,6 +34,7 @@ MOST_CONNECTIONS = 500  # that select() takes on every system
 ANEW = "{}"  # stands in a path for a number that no other request has; a URL has no braces
 IN_A_PATH = "".join(map(chr, range(33, 127))).translate({ord("{"): None, ord("}"): None})
 PATH = re.compile("/[!-~]*")
+EXACT = 1e-9  # of ranks, which are computed in floating point
 FINEST = 1000  # the longest pattern of hits and misses: a ratio is exact to a thousandth
 
 
@@ -82,8 +84,14 @@ class Load:
         return self.a_second * self.mean_ms / 1000
 
     def ms(self, percentile: float) -> float:
-        """Return the latency, in milliseconds, that so many percent of requests did not exceed."""
-        return float(self.latency.get_value_at_percentile(percentile)) / 1000
+        """Return the latency, in milliseconds, that so many percent of requests did not exceed.
+
+        That is the nearest rank, as in the pictures. HdrHistogram by itself rounds the rank down
+        too, and a latency below it is exceeded by more requests than that.
+        """
+        total = self.latency.get_total_count()
+        rank = math.ceil(total * percentile / 100 - EXACT)
+        return float(self.latency.get_value_at_percentile(100 * rank / max(total, 1))) / 1000
 
     @property
     def counts(self) -> dict[float, int]:

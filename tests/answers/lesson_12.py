@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
+import zlib
+from fractions import Fraction
 from typing import Any
 from urllib.parse import quote
 
@@ -82,6 +85,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("12.1", lambda key: quote(key, safe=""), "an empty key"),
     ("12.1", lambda key: str(hash(key)), "another number in each process"),
     ("12.1", lambda key: hex(hash(key)), "another number in each process"),
+    ("12.1", lambda key: f"k{hash(key) % 10**9}", "another key for an equal text"),
+    ("12.1", lambda key: digest(str(hash(key))), "hash() and id() are other numbers"),
+    ("12.1", lambda key: str(id(key)), "hash() and id() are other numbers"),
+    ("12.1", lambda key: str(zlib.crc32(key.encode())), "('buckeroo') have the same key"),
     ("12.1", lambda key: hashlib.sha256(key.encode()).digest(), "is no text"),
     ("12.1", lambda key: key.encode(), "These are bytes, and text is asked for"),
     ("12.1", of_the_beginning, "have the same key"),
@@ -100,7 +107,12 @@ WRONG: list[tuple[str, Any, str]] = [
     ("12.3", lambda writes, hits: writes * hits, "the share of the changes"),
     ("12.3", lambda writes, hits: writes / (1 - hits), "requests and changes together"),
     ("12.3", lambda writes, hits: writes * (1 - hits) / hits, "the other way round"),
-    ("12.3", lambda writes, hits: 4, "With 2 requests and 2 changes a second, 50% of"),
+    ("12.3", lambda writes, hits: 4, "With 1.2 requests and 0.3 changes a second, 80% of"),
+    (
+        "12.3",
+        lambda writes, hits: math.ceil(writes * hits / (1 - hits)),
+        "80% of the requests are hits.",
+    ),
     ("12.3", lambda writes, hits: None, "end with `return`"),
 ]
 
@@ -123,4 +135,5 @@ RIGHT: list[tuple[str, Any]] = [
     ("12.1", all_quoted_or_all_digests),
     ("12.2", increment_or_add),
     ("12.3", lambda writes, hits: hits * writes / (1 - hits)),
+    ("12.3", lambda writes, hits: Fraction(writes) * Fraction(hits) / (1 - Fraction(hits))),
 ]

@@ -149,6 +149,12 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "        if seen > rank:",
     ),
     (
+        "a percentile whose rank is rounded down",
+        LOAD,
+        "rank = math.ceil(total * percentile / 100 - EXACT)",
+        "rank = int(total * percentile / 100 + 0.5)",
+    ),
+    (
         "a histogram that keeps two digits only",
         HISTOGRAM,
         "EXACT_BITS = 11",

@@ -26,14 +26,14 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a hit ratio that forgets the miss which stores: the lesson",
         NOTEBOOK,
-        "return hits / (1 + hits)",
+        "return 1 - 1 / (1 + hits)",
         "return min(1, hits)",
     ),
     (
         "an answer that may never be old, and is cached: the lesson",
         NOTEBOOK,
-        "if stale_s == 0:",
-        "if stale_s < 0:",
+        "if ttl == 0:",
+        "if ttl < 0:",
     ),
     (
         "a cache for what saves nothing: the lesson",

@@ -12,7 +12,7 @@ from labkit.measure.plots.style import INK, NEUTRAL, PALETTE, color, figure, in_
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MARKED = (50, 95, 99)  # percentiles
+MARKED = (95, 50, 99)  # percentiles; where two are close, the earlier one here has its name
 BINS = 12  # in each power of ten
 ROOM = 0.62  # of a lane, for its bars; the rest is for the marks' words
 MIDDLE = 0.8  # a hit ratio: what comes up to it, and what after, is told apart
@@ -58,14 +58,14 @@ def _lane(axes: Axes, row: int, name: str, counts: Mapping[float, int]) -> None:
         height = ROOM * count / most
         axes.bar(left, -height, right - left, base, color=color(name), align="edge", linewidth=0)
     axes.axhline(base, color=INK, linewidth=0.8)
-    before = -1.0
+    named: list[float] = []
     for percent in MARKED:
         time = percentile(counts, percent)
         axes.vlines(time, base, base - ROOM - 0.06, color=INK, linewidth=1.4)
         place = axes.transAxes.inverted().transform(axes.transData.transform((time, base)))[0]
-        if place - before > CLOSE:
+        if all(abs(place - other) > CLOSE for other in named):
             axes.text(time, base - ROOM - 0.1, f"p{percent}", ha="center", fontsize=9)
-            before = place
+            named.append(place)
 
 
 def percentile(counts: Mapping[float, float], percent: float) -> float:
@@ -96,9 +96,13 @@ def _risen(measured: Mapping[float, float], what: str) -> str:
     middle = min(between, key=lambda ratio: abs(ratio - MIDDLE))
     first, then = measured[middle] / measured[0], measured[1] / measured[middle]
     return (
-        f"{what}: ×{number(first)} up to {100 * middle:.0f} % hits, "
-        f"×{number(then)} from there to 100 %"
+        f"{what}: {_factor(first)} up to {100 * middle:.0f} % hits, "
+        f"{_factor(then)} from there to 100 %"
     )
+
+
+def _factor(value: float) -> str:
+    return f"×{number(value)}" if value >= 1 else f"÷{number(1 / value)}"
 
 
 def by_hit_ratio(
