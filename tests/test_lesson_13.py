@@ -108,6 +108,9 @@ def test_a_warm_answer_stays_warm(opened: Callable[..., Asked]) -> None:
         warm(near.cache, near.ask)
         assert ask_from(near.cache, near.ask).source == L1
         near.cache.invalidate("things")
+    l1 = near.cache._l1
+    assert l1 is not None
+    assert "shop:v:heard" in l1._named  # after all that Redis has said of its own fills
 
 
 def test_without_l1_nothing_gets_warm(
@@ -144,9 +147,9 @@ def test_messages_that_are_held_up_make_old_answers_and_not_for_ever(
         slow.answer = 2
         far.cache.invalidate("things")
         late = ask_until_far(slow.cache, slow.ask)
-        assert late.answers > 0
         assert late.values == {1}
-        assert late.last_ms <= 2_000
+        # The last proof was at most 667 ms old when nothing came any more.
+        assert 300 < late.last_ms <= 2_000
         assert late.then == Answer(2, DATABASE)
         assert any("Timeout" in line for line in log)
         way.release()
