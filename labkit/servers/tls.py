@@ -28,6 +28,8 @@ AUTHORITY = [
 OF_THE_SERVER = f"subjectAltName=IP:{HOST}\nbasicConstraints=critical,CA:FALSE\n"
 OF_THE_SERVER += "authorityKeyIdentifier=keyid\n"
 OPENSSL_SECONDS = 20.0
+# What a program says that is built without TLS, and one whose port somebody has.
+NOT_BUILT_IN, TAKEN = ("TLS support", "Bad directive"), ("in use", "Failed listening")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,11 @@ class TlsRedis:
 
 @contextmanager
 def tls_redis() -> Iterator[TlsRedis | None]:
-    """Give a Redis that speaks TLS, or None where there is none. It ends with the `with` block."""
+    """Give a Redis that speaks TLS, or None where there is none. It ends with the `with` block.
+
+    Raises:
+        LabError: the program here is built with TLS, and does not answer.
+    """
     keeper = Keeper()
     try:
         yield _started(keeper)
@@ -77,8 +83,10 @@ def _started(keeper: Keeper) -> TlsRedis | None:
             try:
                 return _run(program, keeper.directory / f"{kind}-{attempt}", keeper)
             except LabError as error:
-                if "in use" not in str(error):
-                    break  # it is built without TLS
+                if any(words in str(error) for words in NOT_BUILT_IN):
+                    break
+                if not any(words in str(error) for words in TAKEN):
+                    raise  # else a certificate that is wrong would pass for a program without TLS
     return None
 
 
