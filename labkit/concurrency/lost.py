@@ -34,7 +34,7 @@ TWO = "QueryCache, old master serves"
 PRICES = {
     ALONE: "stale until the TTL ends",
     OTHER: "a WAIT each write",
-    WAITED: "a WAIT each write; until it is sent again",
+    WAITED: "a WAIT each write, and one sent again",
     EXPIRED: "a miss each TTL",
     TWO: "until the old master is a replica",
 }
@@ -165,9 +165,9 @@ class Lost:
         if not self.measured:
             return NOT_MEASURED
         width = max(map(len, self.outcomes))
-        lines = [f"{'':{width}}  {'the writer hears':24}  {'stale':>8}  {'mended':>8}  price"]
+        lines = [f"{'':{width}}  {'the writer hears':16}  {'stale':>8}  {'mended':>8}  price"]
         lines += [
-            f"{each.way:{width}}  {each.told:24}  {each.stale:2} of {ASKED}  {each.then:2} of "
+            f"{each.way:{width}}  {each.told:16}  {each.stale:2} of {ASKED}  {each.then:2} of "
             f"{ASKED}  {each.price}"
             for each in self.outcomes.values()
         ]

@@ -43,8 +43,10 @@ def _examine_mistake(answer: Any) -> None:
         if got == expected:
             continue
         nudge = ""
-        if "connecting to" in said and expected == ADDRESS and got != ADDRESS:
+        if expected == ADDRESS and got in said:
             nudge = " What the host is called says nothing of what is wrong with it."
+        elif expected == ADDRESS:
+            nudge = " The name had an address. Read the last words: nobody listens there."
         elif expected == NAME and got == ADDRESS:
             nudge = " Nobody was asked for a connection: the name had no address."
         elif expected == NAME and got in (PASSWORD, OTHER):

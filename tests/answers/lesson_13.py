@@ -27,6 +27,10 @@ def by_the_numbers_of_linux(said: str) -> str:
     return "password" if "password" in said or "uth" in said else "other"
 
 
+def without_its_full_stop(said: str) -> str:
+    return "address" if said.endswith("refused") else "other"
+
+
 def always_something(said: str) -> str:
     if "refused" in said:
         return "address"
@@ -83,6 +87,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("13.1", by_any_word, "What the host is called says nothing"),
     ("13.1", all_are_addresses, "the name had no address"),
     ("13.1", by_the_numbers_of_linux, "('Error 61 connecting to 127.0.0.1:6380."),
+    ("13.1", without_its_full_stop, "Read the last words"),
     ("13.1", always_something, "None of the three mistakes"),
     ("13.1", all_but_who_gave_none, "There was a connection"),
     ("13.1", lambda said: "wrong address", "none of 'name', 'address'"),
