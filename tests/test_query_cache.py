@@ -6,12 +6,13 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
 from flask import Flask, g, has_app_context
 from sqlalchemy import create_engine, event, func, select, text, update
-from sqlalchemy.orm import Session, with_loader_criteria
+from sqlalchemy.orm import Session, scoped_session, sessionmaker, with_loader_criteria
 
 import labkit
 from labkit.cache import (
@@ -19,6 +20,7 @@ from labkit.cache import (
     QueryCache,
     SettingsError,
     answers,
+    reads,
     signals,
 )
 from labkit.cache.loading import SingleFlight, wait_for_lease
@@ -693,6 +695,54 @@ def test_a_listener_without_a_context_is_said_once_and_nothing_is_cached(cache, 
 
     assert dict(cache.stats.bypasses) == {"a listener without a context": 6}
     assert len([each for each in caplog.messages if "Give init_app context=" in each]) == 1
+
+
+def test_a_hit_makes_no_session_where_there_is_none_yet(lab, cache):
+    function = cached(cache, Counted())
+    function()
+    with lab.app.app_context():
+        assert function() == "answer"
+        assert not db.session.registry.has()
+
+    assert cache.stats.hits == 1
+
+
+def test_a_listener_is_heeded_where_there_is_no_session_yet(lab, cache):
+    function = cached(cache, Counted())
+    function()
+    event.listen(db.session, "do_orm_execute", only_mine)  # after the cache was opened
+    try:
+        with lab.app.app_context():
+            function()
+            assert not db.session.registry.has()
+    finally:
+        event.remove(db.session, "do_orm_execute", only_mine)
+
+    assert dict(cache.stats.bypasses) == {"a listener without a context": 1}
+
+
+class Listening(Session):
+    """A session that begins with a listener of its own."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if g.get("tenant"):
+            event.listen(self, "do_orm_execute", only_mine)
+
+
+@pytest.mark.parametrize("make", [sessionmaker(class_=Listening), Listening, lambda: Listening()])
+def test_sessions_that_begin_with_a_listener_of_their_own_are_made_and_heeded(lab, make):
+    session = scoped_session(make, scopefunc=lambda: id(g._get_current_object()))
+    assert reads.unused_session(session) is None
+    lab.redis.flushdb()
+    with lab.app.app_context(), closing(QueryCache(lab.redis, session=session)) as cache:
+        function = cached(cache, Counted())
+        function()
+        with lab.app.app_context():
+            g.tenant = 1
+            function()
+
+    assert dict(cache.stats.bypasses) == {"a listener without a context": 1}
 
 
 def test_with_a_context_a_listener_is_heeded(lab):

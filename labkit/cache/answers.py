@@ -195,9 +195,22 @@ class Answers(Near):
         except RuntimeError:  # outside of an application's context
             return None
 
+    def _session_so_far(self) -> Any:
+        """Return the present session; where there is none yet, one like it that nobody uses.
+
+        To make a session for a request that has none costs as much as a hit.
+        """
+        if self._unused is not None:
+            try:
+                if not self._session.registry.has():
+                    return self._unused
+            except RuntimeError:  # outside of an application's context
+                return None
+        return self._present_session()
+
     def _doubt(self) -> str:
         """Return why no entry may be used now; empty if one may be."""
-        session = self._present_session()
+        session = self._session_so_far()
         if session is None:
             return ""
         if reads.has_pending_writes(session):

@@ -30,7 +30,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import Engine
 
-from labkit.cache import tokens
+from labkit.cache import reads, tokens
 from labkit.cache.answers import Answers
 from labkit.cache.commits import watch_writes
 from labkit.cache.invalidation import Invalidation, Writes
@@ -105,6 +105,7 @@ class QueryCache(Answers, Invalidation):
     ) -> None:
         self.close()
         self._settings, self._session, self._context = settings, session, context
+        self._unused = reads.unused_session(session)
         self._qualified, self._told = {}, set()
         self._server = Server(
             checked_client(client, settings), settings, self._note_error, self._meet, self._empty_l1

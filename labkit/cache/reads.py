@@ -21,7 +21,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from flask_sqlalchemy.session import Session as FlaskSession
 from sqlalchemy import Connection, Engine, SelectBase, TableClause, event
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.sql.elements import TextClause
 from sqlalchemy.sql.selectable import TextualSelect
 
@@ -33,6 +35,7 @@ from labkit.cache.writes import BEGINNING, tables_written
 BEGUN = "labkit.cache.reads.begun"
 LEVEL = "labkit.cache.reads.level"
 EACH_STATEMENT = ("READ COMMITTED", "AUTOCOMMIT")  # levels at which each statement reads anew
+KNOWN_STARTS = (Session.__init__, FlaskSession.__init__)
 # What begins and ends transactions and SAVEPOINTs reads nothing. To send SQLite's BEGIN as text is
 # what SQLAlchemy advises: https://docs.sqlalchemy.org/en/20/dialects/sqlite.html
 NO_READ = re.compile(
@@ -85,6 +88,18 @@ def depends_on(tags: Collection[str]) -> None:
     load = _current.get()
     if load is not None:
         load.tables.update(tags)
+
+
+def unused_session(session: Any) -> Any:
+    """Return a session as a scoped_session makes them, with the listeners that all of them have.
+
+    None where one may have listeners that another has not: where not a sessionmaker makes them, or
+    their class does more at their start than SQLAlchemy's or Flask-SQLAlchemy's.
+    """
+    make = session.session_factory if isinstance(session, scoped_session) else None
+    if type(make) is not sessionmaker or make.class_.__init__ not in KNOWN_STARTS:
+        return None
+    return make()
 
 
 def has_pending_writes(session: Any) -> bool:

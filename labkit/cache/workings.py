@@ -33,6 +33,7 @@ class Workings:
     _settings: Settings
     _server: Server | None
     _session: Any
+    _unused: Any  # a session that stands for those that are not made yet
     _context: Callable[[], Any] | None
     _flights: SingleFlight
     _qualified: dict[tuple[str, ...], tuple[str, ...]]
