@@ -46,8 +46,10 @@ def answer(url: str) -> object:
 
 
 def test_every_strategy_gives_the_same_report_first_and_again(lab: Lab, shop: Served) -> None:
-    lab.redis.flushdb()
-    answers = [answer(shop.url(name, LIGHT)) for name in STRATEGIES for _ in range(2)]
+    # Not flushed while the shop is served: a connection that then finds no server's name in Redis
+    # makes every entry of QueryCache count no more, once, in the middle of a later test.
+    new = 1_000_000
+    answers = [answer(shop.url(name, LIGHT, new)) for name in STRATEGIES for _ in range(2)]
 
     assert answers[0]
     assert all(each == answers[0] for each in answers)
