@@ -103,6 +103,8 @@ def test_its_redis_has_what_the_checklist_wants(secret: Path):
         secret.write_text("another")
         assert subprocess.run(["sh", "-c", asked], capture_output=True).returncode != 0
     finally:
+        with redis.Redis(port=port, password=PASSWORD) as client:  # the keeper knows the shell only
+            client.shutdown(nosave=True)
         keeper.close()
 
 
