@@ -58,6 +58,11 @@ class Lab:
         """
         return self.server.url
 
+    @property
+    def database_url(self) -> str:
+        """The URL of the lab's database, its password with it, for processes of yours."""
+        return self._engine.url.render_as_string(hide_password=False)
+
     def observe(self, label: str = "", show: bool = True) -> Observation:
         """Count what runs inside a `with` block: SQL statements, Redis commands, milliseconds.
 

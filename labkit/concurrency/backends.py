@@ -68,9 +68,8 @@ class Backends(dict[str, Backend]):
     @contextmanager
     def worker(self) -> Iterator[Others]:
         """Start another process that opens the same backends. It ends with the `with` block."""
-        with self._lab.app.app_context():
-            database = self._lab.db.engine.url.render_as_string(hide_password=False)
-        with worker(MODULE, {"places": self._places, "database": database}) as process:
+        task = {"places": self._places, "database": self._lab.database_url}
+        with worker(MODULE, task) as process:
             yield Others(process, list(self))
 
     def restart(self, kind: str, save: bool = False) -> None:

@@ -100,9 +100,9 @@ def local_workers(lab: Lab, count: int, user: int, careful: bool) -> Iterator[di
     Raises:
         LabError: the lab's Redis is simulated and cannot be shared.
     """
-    with lab.app.app_context():
-        database = lab.db.engine.url.render_as_string(hide_password=False)
-    task = {"redis": lab.redis_url, "database": database, "user": user, "careful": careful}
+    task = {
+        "redis": lab.redis_url, "database": lab.database_url, "user": user, "careful": careful,
+    }  # fmt: skip
     names = [f"worker-{number}" for number in range(1, count + 1)]
     with ExitStack() as stack:
         yield {name: stack.enter_context(worker(MODULE, task)) for name in names}

@@ -163,9 +163,7 @@ def reader(lab: Lab, node: Node) -> Iterator[Reader]:
         lab: its database is read.
         node: its Redis.
     """
-    with lab.app.app_context():
-        database = lab.db.engine.url.render_as_string(hide_password=False)
-    with worker(__name__, {"redis": node.url, "database": database}) as process:
+    with worker(__name__, {"redis": node.url, "database": lab.database_url}) as process:
         yield Reader(process)
 
 

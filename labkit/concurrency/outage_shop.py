@@ -135,11 +135,11 @@ def serve(
     Raises:
         LabError: it does not start.
     """
-    with lab.app.app_context():
-        database = lab.db.engine.url.render_as_string(hide_password=False)
     journal, secret = keeper.directory / "journal", secrets.token_urlsafe(12)
     journal.touch(mode=0o600)
-    task = {"database": database, "redis": redis, "journal": str(journal), "secret": secret}
+    task = {
+        "database": lab.database_url, "redis": redis, "journal": str(journal), "secret": secret,
+    }  # fmt: skip
     port, _ = run("labkit.concurrency.outage_shop:create", task, keeper, workers)
     return OutageShop(port, secret, journal, lab, orders)
 

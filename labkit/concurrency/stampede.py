@@ -76,9 +76,7 @@ def crashed_holder(lab: Lab, key: str, lease_ms: int, strategy: str = "lease") -
 
 
 def _task(lab: Lab, key: str) -> dict[str, Any]:
-    with lab.app.app_context():
-        database = lab.db.engine.url.render_as_string(hide_password=False)
-    return {"redis": lab.redis_url, "database": database, "key": key}
+    return {"redis": lab.redis_url, "database": lab.database_url, "key": key}
 
 
 class Gate:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from labkit.errors import LabError
 from labkit.lab import Lab
 from labkit.measure import plots
 from labkit.measure.paced import Answered, Paced
+from labkit.measure.plots.load import percentile
 from labkit.measure.plots.timeline import Outage
 from labkit.servers import Keeper
 from labkit.servers.failover import (
@@ -289,8 +291,7 @@ def _drawn(episode: Episode, began: float) -> Outage:
 
 def p99(seconds: Sequence[float]) -> float:
     """Return, in milliseconds, what 99 % did not exceed (nearest rank); not a number of none."""
-    ordered = sorted(seconds)
-    return 1000 * ordered[math.ceil(len(ordered) * 0.99) - 1] if ordered else math.nan
+    return 1000 * percentile(Counter(seconds), 99) if seconds else math.nan
 
 
 def timeline(lab: Lab) -> Timeline:

@@ -38,6 +38,7 @@ from sqlalchemy import event
 
 from labkit.baselines import article
 from labkit.cache import QueryCache
+from labkit.concurrency.clients import client_of
 from labkit.concurrency.shared_counts import SharedStatistics, counts
 from labkit.errors import LabError
 from labkit.lab import Lab
@@ -167,12 +168,10 @@ def start(lab: Lab, keeper: Keeper, workers: int = WORKERS, server: str = AUTO) 
     Raises:
         LabError: as of `served`.
     """
-    with lab.app.app_context():
-        database = lab.db.engine.url.render_as_string(hide_password=False)
     statements, secret = keeper.directory / "statements", secrets.token_urlsafe(12)
     statements.touch(mode=0o600)
     url = lab.redis_url if lab.server.is_real else None
-    task = {"database": database, "redis": url, "log": str(statements), "secret": secret}
+    task = {"database": lab.database_url, "redis": url, "log": str(statements), "secret": secret}
     workers = workers if lab.server.is_real else 1
     port, program = run("labkit.concurrency.web:create", task, keeper, workers, server)
     return Served(port, secret, statements, program.words, program.workers)
@@ -371,7 +370,7 @@ def create(file: str) -> Flask:
     # On a busy machine a worker waits longer for a processor than for Redis. That is no outage.
     app.config.update(QUERY_CACHE_TIMEOUT_MS=PATIENT_MS, QUERY_CACHE_LEASE_MS=PATIENT_MS)
     db.init_app(app)
-    client = _client(task["redis"])
+    client = client_of(task["redis"])
     cache = QueryCache()
     cache.init_app(app, db, client=client)
     cache.stats = told = SharedStatistics(Path(file).parent)
@@ -413,14 +412,6 @@ def has_created(file: str) -> None:
 def _created(file: str | Path) -> list[Path]:
     """Return a file for each worker that has its application."""
     return list(Path(file).parent.glob("*.created-*"))
-
-
-def _client(url: str | None) -> redis.Redis:
-    if url is not None:
-        return redis.Redis.from_url(url)
-    import fakeredis
-
-    return fakeredis.FakeRedis()
 
 
 def report(region: str, visit: int = 0) -> str:

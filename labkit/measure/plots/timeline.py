@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from labkit.measure.plots.load import percentile
 from labkit.measure.plots.style import INK, NEUTRAL, PALETTE, counted, figure, number
 
 if TYPE_CHECKING:
@@ -99,7 +101,7 @@ def _curve(points: Sequence[tuple[float, float]], of: object) -> tuple[list[floa
 
 
 def _p99(values: Sequence[float]) -> float:
-    return sorted(values)[math.ceil(0.99 * len(values)) - 1]
+    return percentile(Counter(values), 99)
 
 
 def _dress(waits: Axes, share: Axes, name: str, low: float, high: float) -> None:
