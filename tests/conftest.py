@@ -1,4 +1,4 @@
-"""Every SELECT that a test sends to SQLite is a test of `tables_read`, too."""
+"""What all tests share. Every SELECT that one sends to SQLite is a test of `tables_read`, too."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from labkit.errors import LabError
+from labkit.servers.redis import find_program
 from tests.witness import Witness
 
 
@@ -14,3 +16,13 @@ def _witnessed() -> Iterator[None]:
     with Witness() as witness:
         yield
     assert witness.missed == []
+
+
+@pytest.fixture(scope="module", params=["server", "wheel"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Give the kinds of Redis program that there are here, one after the other."""
+    try:
+        find_program(request.param)
+    except LabError as error:
+        pytest.skip(str(error).splitlines()[0])
+    return str(request.param)

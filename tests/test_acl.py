@@ -24,7 +24,6 @@ from redis.sentinel import Sentinel
 from sqlalchemy import func, select, update
 
 import labkit
-from labkit import LabError
 from labkit.cache import QueryCache, tokens
 from labkit.cache.commands import querycache
 from labkit.cache.permissions import CLUSTER, COMMANDS, INSPECTION, L1, SENTINEL, rules
@@ -48,15 +47,6 @@ USERS = 20
 EU = select(func.count(User.id).label("users")).where(User.region == "EU")
 WITHOUT_PERMISSION = {"hello", "auth"}  # that anybody may send: else nobody could log in
 TIMEOUT = {"timeout_ms": 10_000}
-
-
-@pytest.fixture(scope="module", params=["server", "wheel"])
-def kind(request: pytest.FixtureRequest) -> str:
-    try:
-        find_program(request.param)
-    except LabError as error:
-        pytest.skip(str(error).splitlines()[0])
-    return str(request.param)
 
 
 @pytest.fixture(scope="module")

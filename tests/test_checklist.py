@@ -22,7 +22,6 @@ from typing import Any
 import pytest
 import redis
 
-from labkit import LabError
 from labkit.cache import QueryCache, tokens
 from labkit.cli import main
 from labkit.operate import checklist, checks, inspected
@@ -46,15 +45,6 @@ READS = {
     "hello", "auth", "select", "client|setinfo", "ping", "info", "config|get", "dbsize", "scan",
     "pttl", "memory|usage", "exists", "pubsub|numsub", "cluster|info", "cluster|nodes",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", params=["server", "wheel"])
-def kind(request: pytest.FixtureRequest) -> str:
-    try:
-        find_program(request.param)
-    except LabError as error:
-        pytest.skip(str(error).splitlines()[0])
-    return str(request.param)
 
 
 @dataclass

@@ -19,9 +19,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 import labkit.servers.cluster as clusters
+import labkit.servers.redis as ladder
 from labkit import LabError
 from labkit.servers import Keeper, RedisServer, spare_cluster
-from labkit.servers.redis import find_program
 from tests.helpers import end, is_running, start_python, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")
@@ -40,15 +40,6 @@ with spare_cluster(RedisServer("{kind}", "", "")) as cluster:
 def server(kind: str) -> RedisServer:
     """Return what says of which kind a cluster shall be. Nothing connects to it."""
     return RedisServer(kind, "", "")
-
-
-@pytest.fixture(scope="module", params=["server", "wheel"])
-def kind(request: pytest.FixtureRequest) -> str:
-    try:
-        find_program(request.param)
-    except LabError as error:
-        pytest.skip(str(error).splitlines()[0])
-    return str(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +149,11 @@ def test_a_cluster_ends_with_a_killed_kernel(kind):
 
 @pytest.mark.parametrize("taken", [0, clusters.BUS], ids=["its port", "its bus port"])
 def test_a_port_that_somebody_took_meanwhile_is_given_up_for_another(kind, taken, monkeypatch):
-    rounds = [clusters._free_ports() for _ in range(2)]
+    rounds = [clusters.free_ports(clusters.MASTERS) for _ in range(2)]
     with socket.socket() as somebody:
         somebody.bind(("127.0.0.1", rounds[0][1] + taken))
         somebody.listen()
-        monkeypatch.setattr(clusters, "_free_ports", lambda: rounds.pop(0))
+        monkeypatch.setattr(clusters, "free_ports", lambda number: rounds.pop(0))
         second = rounds[1]
         with spare_cluster(server(kind)) as cluster:
             assert {node.port for node in cluster.get_nodes()} == {*second}
@@ -171,10 +162,10 @@ def test_a_port_that_somebody_took_meanwhile_is_given_up_for_another(kind, taken
 def test_where_every_port_is_taken_the_message_says_so(kind, monkeypatch):
     keepers = kept(monkeypatch)
     with socket.socket() as somebody:
-        ports = clusters._free_ports()
+        ports = clusters.free_ports(clusters.MASTERS)
         somebody.bind(("127.0.0.1", ports[2]))
         somebody.listen()
-        monkeypatch.setattr(clusters, "_free_ports", lambda: ports)
+        monkeypatch.setattr(clusters, "free_ports", lambda number: ports)
         with pytest.raises(LabError, match="no free ports"), spare_cluster(server(kind)):
             pass
     assert len(keepers) == clusters.PORT_ATTEMPTS
@@ -183,7 +174,7 @@ def test_where_every_port_is_taken_the_message_says_so(kind, monkeypatch):
 
 def test_free_ports_are_three_pairs_that_are_free():
     for _ in range(50):
-        ports = clusters._free_ports()
+        ports = clusters.free_ports(clusters.MASTERS)
         assert len({*ports, *(port + clusters.BUS for port in ports)}) == 6
         for port in ports:
             for number in (port, port + clusters.BUS):
@@ -199,7 +190,7 @@ def test_where_the_labs_server_can_have_no_cluster_auto_chooses(unlimited, monke
         chosen.append(choice)
         return "fake", "nothing else is here"
 
-    monkeypatch.setattr(clusters, "choose_redis", choose)
+    monkeypatch.setattr(ladder, "choose_redis", choose)
 
     with pytest.raises(LabError, match="Install redis-server"), spare_cluster(server(unlimited)):
         pass

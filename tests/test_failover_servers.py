@@ -18,6 +18,7 @@ from labkit.concurrency.clients import client_of
 from labkit.errors import LabError
 from labkit.servers import Keeper, RedisServer
 from labkit.servers import failover as servers
+from labkit.servers import redis as ladder
 from labkit.servers.cluster import free_ports
 from labkit.servers.failover import (
     Node,
@@ -188,7 +189,7 @@ def test_a_port_that_somebody_took_meanwhile_is_given_up_for_another(
 def test_where_there_is_no_program_the_message_says_what_to_do(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servers, "choose_redis", lambda choice: ("fake", "nothing else is here"))
+    monkeypatch.setattr(ladder, "choose_redis", lambda choice: ("fake", "nothing else is here"))
 
     assert not can_fail(RedisServer(kind, "", ""))
     with pytest.raises(LabError, match="Install redis-server"):

@@ -36,7 +36,7 @@ from labkit.concurrency.stampede import QUERY_CACHE, crashed_holder, stampede
 from labkit.lab import Lab
 from labkit.operate import acl_line
 from labkit.servers import Keeper, RedisServer, spare_cluster, spare_sentinel, start_redis
-from labkit.servers.cluster import PORT_ATTEMPTS, PortTaken, _free_ports, _start_node, run_on_port
+from labkit.servers.cluster import PORT_ATTEMPTS, PortTaken, _start_node, free_ports, run_on_port
 from labkit.servers.redis import find_program, free_port, run_program
 from labkit.servers.sentinel import SERVICE
 from labkit.shop import User, db
@@ -137,7 +137,7 @@ def _tls_settings(directory: Path) -> list[str]:
 def on_tls(kind: str, cluster: bool = False) -> Iterator[Way]:
     password = secrets.token_urlsafe(24)
     for _ in range(PORT_ATTEMPTS):
-        keeper, port = Keeper(), _free_ports()[0]
+        keeper, port = Keeper(), free_ports(1)[0]
         settings = [*_tls_settings(keeper.directory), f"tls-port {port}", "bind 127.0.0.1"]
         settings += [f"requirepass {password}"]
         settings += ["cluster-enabled yes", "tls-cluster yes"] if cluster else []
@@ -212,15 +212,6 @@ WAYS: dict[str, Callable[[str], Any]] = {
     "cluster": on_cluster,
     "sentinel": on_sentinel,
 }
-
-
-@pytest.fixture(scope="module", params=["server", "wheel"])
-def kind(request: pytest.FixtureRequest) -> str:
-    try:
-        find_program(request.param)
-    except LabError as error:
-        pytest.skip(str(error).splitlines()[0])
-    return str(request.param)
 
 
 @pytest.fixture(scope="module", params=WAYS)
@@ -866,7 +857,7 @@ def two_nodes(ports: Sequence[int]) -> Iterator[str]:
 def cluster_pair(kind: str) -> Iterator[Pair]:
     password, program = secrets.token_urlsafe(24), find_program(kind)
     for _ in range(PORT_ATTEMPTS):
-        keeper, ports = Keeper(), _free_ports()[:2]
+        keeper, ports = Keeper(), free_ports(2)
         try:
             for number, nodes in enumerate(two_nodes(ports)):
                 _start_node(program, number, ports[number], nodes, password, keeper)

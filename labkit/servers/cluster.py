@@ -14,22 +14,23 @@ from __future__ import annotations
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 
 from labkit.errors import LabError
 from labkit.servers.keeper import Keeper
-from labkit.servers.redis import RedisServer, choose_redis, find_program, run_program
+from labkit.servers.redis import RedisServer, program_like, run_program
 
 MASTERS = 3
 SLOTS = 16_384
 BUS = 10_000  # a node's bus port is its port and this
 READY_TIMEOUT = 10.0  # seconds; a master waits for two before it takes part
 PORT_ATTEMPTS = 5
+Started = TypeVar("Started")
 
 
 class PortTaken(LabError):
@@ -47,14 +48,8 @@ def spare_cluster(server: RedisServer) -> Iterator[redis.RedisCluster]:
     Raises:
         LabError: there is no Redis or Valkey program here, or the cluster does not come up.
     """
-    kind = server.kind if server.kind in ("server", "wheel") else choose_redis("auto")[0]
-    if kind not in ("server", "wheel"):
-        raise LabError(
-            "a cluster needs a Redis or Valkey program, and there is none here: fakeredis has no "
-            "cluster.\nInstall redis-server, or use Linux or macOS, where the wheel has one."
-        )
-    password = secrets.token_urlsafe(24)
-    keeper, ports = _start_nodes(find_program(kind), password)
+    program, password = program_like(server, "a cluster needs"), secrets.token_urlsafe(24)
+    keeper, ports = on_free_ports(lambda: _start_nodes(program, password), "a cluster")
     try:
         _wait_until_joined(ports, password)
         with redis.RedisCluster("127.0.0.1", ports[0], password=password) as cluster:
@@ -65,19 +60,14 @@ def spare_cluster(server: RedisServer) -> Iterator[redis.RedisCluster]:
 
 def _start_nodes(program: Path, password: str) -> tuple[Keeper, list[int]]:
     """Start three nodes that know each other; return what owns them, and their ports."""
-    for _ in range(PORT_ATTEMPTS):
-        keeper, ports = Keeper(), _free_ports()
-        try:
-            for number, map_of_slots in enumerate(_maps_of_slots(ports)):
-                _start_node(program, number, ports[number], map_of_slots, password, keeper)
-        except PortTaken:  # a room starts at once
-            keeper.close()
-        except BaseException:
-            keeper.close()
-            raise
-        else:
-            return keeper, ports
-    raise LabError("no free ports were found for a cluster.\nStart again in a moment.")
+    keeper, ports = Keeper(), free_ports(MASTERS)
+    try:
+        for number, map_of_slots in enumerate(maps_of_slots(ports)):
+            _start_node(program, number, ports[number], map_of_slots, password, keeper)
+    except BaseException:
+        keeper.close()
+        raise
+    return keeper, ports
 
 
 def _start_node(
@@ -126,22 +116,43 @@ def run_on_port(
         raise
 
 
-def _maps_of_slots(ports: list[int]) -> Iterator[str]:
-    """Give each node's file: who the nodes are, where, and which slots each has."""
+def maps_of_slots(ports: list[int], slot: int = 0) -> Iterator[str]:
+    """Give each node's file: who the nodes are, where, and which slots each has.
+
+    Args:
+        ports: of the masters, and of replicas of the first master.
+        slot: one that the first master has.
+    """
     shares = [SLOTS * number // MASTERS for number in range(MASTERS + 1)]
+    first = next(number for number in range(MASTERS) if slot < shares[number + 1])
     names = [secrets.token_hex(20) for _ in ports]
-    for myself in range(MASTERS):
+    for myself in range(len(ports)):
         lines = [f"vars currentEpoch {MASTERS} lastVoteEpoch 0"]
         for number, (name, port) in enumerate(zip(names, ports, strict=True)):
-            flags = "myself,master" if number == myself else "master"
-            slots = f"{shares[number]}-{shares[number + 1] - 1}"
-            address = f"127.0.0.1:{port}@{port + BUS}"
-            lines.append(f"{name} {address} {flags} - 0 0 {number + 1} connected {slots}")
+            where = f"{name} 127.0.0.1:{port}@{port + BUS} {'myself,' * (number == myself)}"
+            if number < MASTERS:
+                share = (first + number) % MASTERS
+                slots = f"{shares[share]}-{shares[share + 1] - 1}"
+                lines.append(f"{where}master - 0 0 {number + 1} connected {slots}")
+            else:
+                lines.append(f"{where}slave {names[0]} 0 0 1 connected")
         yield "\n".join(lines) + "\n"
 
 
-def _free_ports() -> list[int]:
-    return free_ports(MASTERS)
+def on_free_ports(start: Callable[[], Started], whose: str) -> Started:
+    """Start servers, and again where somebody took a port meanwhile: a room starts at once.
+
+    Args:
+        start: chooses ports, and raises `PortTaken`.
+        whose: for whom, such as "a cluster".
+
+    Raises:
+        LabError: each time a port was taken, or they do not come up.
+    """
+    for _ in range(PORT_ATTEMPTS):
+        with suppress(PortTaken):
+            return start()
+    raise LabError(f"no free ports were found for {whose}.\nStart again in a moment.")
 
 
 def free_ports(number: int) -> list[int]:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
@@ -31,16 +31,14 @@ from redis.retry import Retry
 
 from labkit.errors import LabError
 from labkit.servers.cluster import (
-    BUS,
     MASTERS,
-    PORT_ATTEMPTS,
-    SLOTS,
-    PortTaken,
     free_ports,
+    maps_of_slots,
+    on_free_ports,
     run_on_port,
 )
 from labkit.servers.keeper import Keeper
-from labkit.servers.redis import RedisServer, choose_redis, find_program
+from labkit.servers.redis import RedisServer, program_like
 
 REPLICAS, SENTINELS, QUORUM = 2, 3, 2  # of a group that Sentinels watch
 SERVICE = "shop"  # what the Sentinels call the master, whichever server it is
@@ -58,7 +56,7 @@ HASTENED = {"INFO-PERIOD": 100, "PING-PERIOD": 300, "ASK-PERIOD": 100, "PUBLISH-
 HOST = "127.0.0.1"
 NOT_MEASURED = "not measured: there is no Redis program here that can be made to fail."
 REPLICATES = ["repl-diskless-sync-delay 0", "repl-ping-replica-period 1"]
-Group = TypeVar("Group")
+SERVERS = "the servers"  # for whom ports were looked for
 
 
 def can_fail(server: RedisServer) -> bool:
@@ -83,13 +81,7 @@ def failing_program(server: RedisServer) -> Path:
     Raises:
         LabError: there is no Redis or Valkey program here.
     """
-    kind = server.kind if server.kind in ("server", "wheel") else choose_redis("auto")[0]
-    if kind not in ("server", "wheel"):
-        raise LabError(
-            "faults need a Redis or Valkey program of our own, and there is none here.\n"
-            "Install redis-server, or use Linux or macOS, where the wheel has one."
-        )
-    return find_program(kind)
+    return program_like(server, "faults need")
 
 
 @dataclass
@@ -299,7 +291,7 @@ def start_alone(program: Path, keeper: Keeper) -> Alone:
     Raises:
         LabError: it does not come up.
     """
-    return _on_free_ports(lambda: Alone(_started(_Maker(program, keeper), "alone")))
+    return on_free_ports(lambda: Alone(_started(_Maker(program, keeper), "alone")), SERVERS)
 
 
 def start_replicated(program: Path, keeper: Keeper, replicas: int) -> tuple[Node, ...]:
@@ -317,7 +309,7 @@ def start_replicated(program: Path, keeper: Keeper, replicas: int) -> tuple[Node
         names = [f"replica-{number}" for number in range(replicas)]
         return master, *(_started(maker, name, *settings, follows) for name in names)
 
-    nodes = _on_free_ports(start)
+    nodes = on_free_ports(start, SERVERS)
     wait_until(lambda: all(each.is_linked for each in nodes[1:]), "a replica was not linked")
     return nodes
 
@@ -345,7 +337,7 @@ def start_sentinels(program: Path, keeper: Keeper) -> Watched:
         ]
         return _started(maker, f"sentinel-{number}", *settings, options=("--sentinel",))
 
-    group = Watched(master, tuple(others), _on_free_ports(start))
+    group = Watched(master, tuple(others), on_free_ports(start, SERVERS))
     for each in group.sentinels:  # from Redis 7 on they can be told to look more often
         each.ask("SENTINEL", "DEBUG", *(word for pair in HASTENED.items() for word in pair))
     wait_until(lambda: all(_knows(each, group) for each in group.sentinels), "a Sentinel is alone")
@@ -383,7 +375,7 @@ def start_clustered(program: Path, keeper: Keeper, hash_tag: str) -> Clustered:
     def start() -> list[Node]:
         maker, ports = _Maker(program, keeper), free_ports(MASTERS + 1)
         maker.directory.mkdir(mode=0o700)
-        files = _maps_with_a_replica(ports, key_slot(hash_tag.encode()))
+        files = maps_of_slots(ports, key_slot(hash_tag.encode()))
         nodes = []
         for number, (port, lines) in enumerate(zip(ports, files, strict=True)):
             file = maker.directory / f"nodes-{number}.conf"
@@ -394,31 +386,10 @@ def start_clustered(program: Path, keeper: Keeper, hash_tag: str) -> Clustered:
             nodes.append(_started(maker, f"node-{number}", *settings, port=port))
         return nodes
 
-    master, *others, replica = nodes = _on_free_ports(start)
+    master, *others, replica = nodes = on_free_ports(start, SERVERS)
     wait_until(lambda: replica.is_linked, "the Cluster's replica was not linked")
     wait_until(lambda: all(map(_serves, nodes)), "the Cluster's nodes have not met")
     return Clustered(master, replica, tuple(others))
-
-
-def _maps_with_a_replica(ports: list[int], slot: int) -> list[str]:
-    """Return each node's file: the first has the slot's share, the last replicates the first."""
-    shares = [SLOTS * number // MASTERS for number in range(MASTERS + 1)]
-    first = next(number for number in range(MASTERS) if slot < shares[number + 1])
-    order = [(first + number) % MASTERS for number in range(MASTERS)]
-    names = [secrets.token_hex(20) for _ in ports]
-    files = []
-    for myself in range(len(ports)):
-        lines = [f"vars currentEpoch {MASTERS} lastVoteEpoch 0"]
-        for number, (name, port) in enumerate(zip(names, ports, strict=True)):
-            own = "myself," * (number == myself)
-            where = f"{name} {HOST}:{port}@{port + BUS}"
-            if number < MASTERS:
-                slots = f"{shares[order[number]]}-{shares[order[number] + 1] - 1}"
-                lines.append(f"{where} {own}master - 0 0 {number + 1} connected {slots}")
-            else:
-                lines.append(f"{where} {own}slave {names[0]} 0 0 1 connected")
-        files.append("\n".join(lines) + "\n")
-    return files
 
 
 def _serves(node: Node) -> bool:
@@ -563,13 +534,6 @@ def _started(
     )  # fmt: skip
     node.start()
     return node
-
-
-def _on_free_ports(start: Callable[[], Group]) -> Group:
-    for _ in range(PORT_ATTEMPTS):
-        with contextlib.suppress(PortTaken):  # a room starts at once; its keeper ends who started
-            return start()
-    raise LabError("no free ports were found for the servers.\nStart again in a moment.")
 
 
 def wait_until(holds: Callable[[], bool], otherwise: str, seconds: float = READY) -> None:

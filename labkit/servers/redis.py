@@ -204,6 +204,25 @@ def find_program(kind: str) -> Path:
     return program
 
 
+def program_like(server: RedisServer, wanted: str) -> Path:
+    """Return the program for further servers of the same kind as a lab's.
+
+    Args:
+        server: the lab's. Where that is fakeredis, Docker or a URL: of the kind "auto" finds.
+        wanted: the beginning of what is said where there is none, such as "a Sentinel needs".
+
+    Raises:
+        LabError: there is no Redis or Valkey program here.
+    """
+    kind = server.kind if server.kind in ("server", "wheel") else choose_redis("auto")[0]
+    if kind not in ("server", "wheel"):
+        raise LabError(
+            f"{wanted} a Redis or Valkey program, and there is none here.\n"
+            "Install redis-server, or use Linux or macOS, where the wheel has one."
+        )
+    return find_program(kind)
+
+
 def _start_program(kind: str, program: Path, keeper: Keeper) -> RedisServer:
     directory = keeper.directory / "redis"
     socket_path = directory / "redis.sock"

@@ -11,15 +11,16 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import redis
 from redis.sentinel import Sentinel
 
 from labkit.errors import LabError
-from labkit.servers.cluster import PORT_ATTEMPTS, PortTaken, run_on_port
+from labkit.servers.cluster import on_free_ports, run_on_port
 from labkit.servers.keeper import Keeper
-from labkit.servers.redis import RedisServer, choose_redis, find_program, free_port
+from labkit.servers.redis import RedisServer, free_port, program_like
 
 SERVICE = "shop"  # what the Sentinel calls the master, whichever server it is
 DOWN_AFTER_MS = 300  # without an answer for so long, the master is held to be down
@@ -54,14 +55,8 @@ def spare_sentinel(server: RedisServer) -> Iterator[Watched]:
     Raises:
         LabError: there is no Redis or Valkey program here, or they do not come up.
     """
-    kind = server.kind if server.kind in ("server", "wheel") else choose_redis("auto")[0]
-    if kind not in ("server", "wheel"):
-        raise LabError(
-            "a Sentinel needs a Redis or Valkey program, and there is none here.\n"
-            "Install redis-server, or use Linux or macOS, where the wheel has one."
-        )
-    password = secrets.token_urlsafe(24)
-    keeper, ports = _start(kind, password)
+    program, password = program_like(server, "a Sentinel needs"), secrets.token_urlsafe(24)
+    keeper, ports = on_free_ports(lambda: _start(program, password), "a Sentinel")
     try:
         with ExitStack() as clients:
             each = [
@@ -81,34 +76,28 @@ def spare_sentinel(server: RedisServer) -> Iterator[Watched]:
         keeper.close()
 
 
-def _start(kind: str, password: str) -> tuple[Keeper, list[int]]:
+def _start(program: Path, password: str) -> tuple[Keeper, list[int]]:
     """Start all three; return what owns them, and their ports."""
-    program = find_program(kind)
-    for _ in range(PORT_ATTEMPTS):
-        keeper, ports = Keeper(), [free_port() for _ in range(3)]
-        pair = [f"masterauth {password}", "repl-diskless-sync-delay 0"]
-        roles = (
-            pair,
-            [*pair, f"replicaof 127.0.0.1 {ports[0]}"],
-            [
-                f"sentinel monitor {SERVICE} 127.0.0.1 {ports[0]} 1",
-                f"sentinel auth-pass {SERVICE} {password}",
-                f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}",
-            ],
-        )
-        try:
-            for number, (port, settings) in enumerate(zip(ports, roles, strict=True)):
-                options = ["--sentinel"] if number == 2 else []
-                directory = keeper.directory / f"node-{number}"
-                run_on_port(program, directory, port, settings, password, keeper, options)
-        except PortTaken:  # a room starts at once
-            keeper.close()
-        except BaseException:
-            keeper.close()
-            raise
-        else:
-            return keeper, ports
-    raise LabError("no free ports were found for a Sentinel.\nStart again in a moment.")
+    keeper, ports = Keeper(), [free_port() for _ in range(3)]
+    pair = [f"masterauth {password}", "repl-diskless-sync-delay 0"]
+    roles = (
+        pair,
+        [*pair, f"replicaof 127.0.0.1 {ports[0]}"],
+        [
+            f"sentinel monitor {SERVICE} 127.0.0.1 {ports[0]} 1",
+            f"sentinel auth-pass {SERVICE} {password}",
+            f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}",
+        ],
+    )
+    try:
+        for number, (port, settings) in enumerate(zip(ports, roles, strict=True)):
+            options = ["--sentinel"] if number == 2 else []
+            directory = keeper.directory / f"node-{number}"
+            run_on_port(program, directory, port, settings, password, keeper, options)
+    except BaseException:
+        keeper.close()
+        raise
+    return keeper, ports
 
 
 def _hasten(watcher: Any) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import redis
 
 from labkit.errors import LabError
-from labkit.servers.cluster import PORT_ATTEMPTS, PortTaken, run_on_port
+from labkit.servers.cluster import on_free_ports, run_on_port
 from labkit.servers.keeper import Keeper, has_ended
 from labkit.servers.redis import (
     HAS_UNIX_SOCKETS,
@@ -71,12 +71,7 @@ class TwoDoors:
         address = f"unix://:{self._password}@{quote(str(path))}"
         self.socket = address if self._path else None
         self.tcp, self.pid = "", 0
-        for attempt in range(PORT_ATTEMPTS):
-            try:
-                return self._start(free_port())
-            except PortTaken:
-                if attempt == PORT_ATTEMPTS - 1:
-                    raise
+        on_free_ports(lambda: self._start(free_port()), "a Redis with two doors")
 
     def restart(self, save: bool = False) -> None:
         """Kill the server and start it again, on the same port and socket.
