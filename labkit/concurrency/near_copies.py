@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import queue
 import signal
 import socket
 import statistics
@@ -33,7 +31,7 @@ from labkit.cache import QueryCache
 from labkit.errors import LabError
 from labkit.lab import Lab
 from labkit.servers.failover import HOST, Node, wait_until
-from labkit.servers.processes import Worker, read_task, worker
+from labkit.servers.processes import Worker, end_with_input, read_task, worker
 from labkit.shop.models import User
 
 NAMESPACE = "shop"
@@ -298,8 +296,7 @@ def main() -> None:
             time.sleep(0)  # as a worker does that waits for its sockets
         return list(times) or [0.0]
 
-    commands: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_read_commands, args=(commands,), daemon=True).start()
+    commands = end_with_input()
     while True:
         command = commands.get()
         said: Any = command
@@ -320,13 +317,6 @@ def main() -> None:
         except LabError as error:
             sys.exit(str(error))
         print(json.dumps(said), flush=True)
-
-
-def _read_commands(commands: queue.Queue[str]) -> None:
-    """Pass on what is asked for; end when nobody is there any more, whatever is going on."""
-    for line in sys.stdin:
-        commands.put(line.strip())
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,8 @@ import asyncio
 import itertools
 import json
 import os
-import queue
 import selectors
 import sys
-import threading
 import time
 from collections import deque
 from typing import Any
@@ -21,6 +19,7 @@ from typing import Any
 from httptools import HttpParserError, HttpResponseParser
 
 from labkit.measure.histogram import MOST_US, histogram
+from labkit.servers.processes import end_with_input
 
 RECONNECT = 0.01  # seconds between two attempts where nobody accepts
 NO_ANSWER = 0  # in place of a status
@@ -249,24 +248,15 @@ def _precise_loop() -> asyncio.AbstractEventLoop:
 
 def main() -> None:
     """Do one task after the other, until the process that gives them ends, or ends this one."""
-    tasks: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(tasks,), daemon=True).start()
+    tasks = end_with_input()
     while True:
-        task = tasks.get()
+        task = json.loads(tasks.get())
         with asyncio.Runner(loop_factory=_precise_loop) as runner:
             try:
                 told = runner.run(Sender(task).run())
             except OSError as error:
                 told = {"error": error.strerror or str(error)}
         print(json.dumps(told), flush=True)
-
-
-def _read(tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
-    try:
-        for line in sys.stdin:
-            tasks.put(json.loads(line))
-    finally:  # also where the last line is cut off in its middle
-        os._exit(1)  # whoever gave them has ended
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 In the process that is started, standard input is the line to its parent: when it ends, the parent
 has, and so must the process. Either it works through `sys.stdin` line by line, or it calls
-`end_with_input` once it has read what to do.
+`end_with_input` once it has read what to do, and gets further lines from there.
 
 A process that `fork` makes is a copy of this one, and has no such line.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -124,11 +125,19 @@ def read_task() -> dict[str, Any]:
     return task
 
 
-def end_with_input() -> None:
-    """From now on, end this process when its standard input does."""
-    threading.Thread(target=_wait_for_end, daemon=True).start()
+def end_with_input() -> queue.SimpleQueue[str]:
+    """From now on, end this process when its standard input does, whatever is going on in it.
+
+    Returns:
+        Where each line is put that comes meanwhile.
+    """
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_pass_on, args=(lines,), daemon=True).start()
+    return lines
 
 
-def _wait_for_end() -> None:
-    sys.stdin.read()
-    os._exit(1)
+def _pass_on(lines: queue.SimpleQueue[str]) -> None:
+    for line in sys.stdin:
+        if line.endswith("\n"):  # else whoever wrote it was killed in its middle
+            lines.put(line.strip())
+    os._exit(1)  # nobody is there any more

@@ -96,8 +96,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a worker that outlives its kernel: labkit",
         PROCESSES,
-        "    sys.stdin.read()\n    os._exit(1)",
-        "    sys.stdin.read()",
+        "            lines.put(line.strip())\n    os._exit(1)",
+        "            lines.put(line.strip())",
     ),
     (
         "a pattern without escapes: the exercise",

@@ -5,6 +5,7 @@ from __future__ import annotations
 NOTEBOOK = "notebooks/11_load_test.ipynb"
 LOAD = "labkit/measure/load.py"
 SENDER = "labkit/measure/sender.py"
+PROCESSES = "labkit/servers/processes.py"
 WRK = "labkit/measure/wrk.py"
 RESULTS = "labkit/measure/results.py"
 WEB = "labkit/concurrency/web.py"
@@ -60,15 +61,9 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     ),
     (
         "a load that goes on without the one who has asked for it",
-        SENDER,
-        "        os._exit(1)  # whoever gave them has ended",
-        "        return",
-    ),
-    (
-        "a sender that outlives one who was killed while telling it what to do",
-        SENDER,
-        "    finally:  # also where the last line is cut off in its middle",
-        "    except OSError:  # also where the last line is cut off in its middle",
+        PROCESSES,
+        "    os._exit(1)  # nobody is there any more",
+        "    return",
     ),
     (
         "load for another machine",

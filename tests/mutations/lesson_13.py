@@ -79,8 +79,9 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     (
         "a reader that outlives who started it: labkit",
         COPIES,
-        "        commands.put(line.strip())\n    os._exit(1)\n",
-        "        commands.put(line.strip())\n",
+        "    commands = end_with_input()\n",
+        "    get = lambda: sys.stdin.readline().strip() or sys.exit(1)\n"
+        '    commands = __import__("types").SimpleNamespace(get=get)\n',
     ),
     (
         "a loopback that is down: labkit",
