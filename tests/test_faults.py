@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import signal
 import sqlite3
 import sys
-import tempfile
 import threading
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
 import pytest
 
 import labkit
@@ -42,13 +39,13 @@ from labkit.lab import Lab
 from labkit.measure.paced import Answered
 from labkit.servers import Keeper
 from labkit.servers.failover import failing_program, start_alone
-from tests.helpers import REPOSITORY, end, start_python, wait_until
+from tests.helpers import REPOSITORY
+from tests.kills import killed_after
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")
 
 KILLS = int(os.environ.get("LABKIT_FAULT_KILLS", "4"))
 LIFE = 16.0  # seconds: a little more than a time line takes
-GONE = 10.0  # seconds that a busy machine may take to end some thirty processes
 
 
 @pytest.fixture(scope="module")
@@ -358,44 +355,5 @@ def test_a_kernel_that_is_killed_at_any_moment_leaves_nothing() -> None:
     labkit.start("wheel", users=300, orders=2_000).close()  # seeded once, for all of them
     moments = [LIFE * (number + 0.5) / KILLS for number in range(KILLS)]
     with ThreadPoolExecutor(2) as pool:
-        most = list(pool.map(_killed_after, moments))
+        most = list(pool.map(partial(killed_after, code=KERNEL), moments))
     assert max(most) >= 20  # servers, web servers and senders, all at once
-
-
-def _killed_after(seconds: float) -> int:
-    """Kill a kernel after a while; return how many processes it had when it was killed."""
-    mark = uuid.uuid4().hex
-    with tempfile.TemporaryDirectory(prefix="lk") as folder:
-        kernel = start_python(KERNEL, TMPDIR=folder, LABKIT_TEST_MARK=mark, **_data())
-        try:
-            assert kernel.stdout is not None
-            assert any(said == "begun\n" for said in kernel.stdout)
-            threading.Event().wait(seconds)
-            had = len(_of(mark, folder))
-            os.kill(kernel.pid, signal.SIGKILL)
-            kernel.wait()
-            assert wait_until(lambda: not _of(mark, folder), GONE), _of(mark, folder)
-            assert wait_until(lambda: os.listdir(folder) == [], GONE), os.listdir(folder)
-            return had
-        finally:
-            end(kernel)
-
-
-def _data() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name == "LABKIT_DATA"}
-
-
-def _of(mark: str, folder: str) -> list[str]:
-    """Return the processes with the mark in their environment, or at work in the folder.
-
-    A Redis writes its title over its environment, and works in its own folder.
-    """
-    found = []
-    for process in psutil.process_iter():
-        try:
-            is_marked = process.environ().get("LABKIT_TEST_MARK") == mark
-            if is_marked or process.cwd().startswith(folder):
-                found.append(" ".join(process.cmdline())[:80])
-        except (psutil.Error, OSError):
-            continue
-    return found

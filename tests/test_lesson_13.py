@@ -10,12 +10,12 @@ import ssl
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import Any
 
 import pytest
@@ -47,8 +47,7 @@ from labkit.servers import tls
 from labkit.servers.failover import Node, alone, can_fail
 from labkit.servers.redis import find_program
 from labkit.servers.tls import tls_redis
-from tests.helpers import end, start_python, wait_until
-from tests.test_faults import GONE, _data, _of
+from tests.kills import killed_after
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")
 
@@ -402,24 +401,5 @@ def test_a_kernel_that_is_killed_at_any_moment_leaves_nothing() -> None:
     labkit.start("wheel", users=300, orders=2_000).close()  # seeded once, for all of them
     moments = [LIFE * (number + 0.5) / KILLS for number in range(KILLS)]
     with ThreadPoolExecutor(2) as pool:
-        most = list(pool.map(_killed_after, moments))
+        most = list(pool.map(partial(killed_after, code=KERNEL), moments))
     assert max(most) >= 4  # two servers, a reader, a keeper
-
-
-def _killed_after(seconds: float) -> int:
-    """Kill a kernel after a while; return how many processes it had when it was killed."""
-    mark = uuid.uuid4().hex
-    with tempfile.TemporaryDirectory(prefix="lk") as folder:
-        kernel = start_python(KERNEL, TMPDIR=folder, LABKIT_TEST_MARK=mark, **_data())
-        try:
-            assert kernel.stdout is not None
-            assert any(said == "begun\n" for said in kernel.stdout)
-            threading.Event().wait(seconds)
-            had = len(_of(mark, folder))
-            os.kill(kernel.pid, signal.SIGKILL)
-            kernel.wait()
-            assert wait_until(lambda: not _of(mark, folder), GONE), _of(mark, folder)
-            assert wait_until(lambda: os.listdir(folder) == [], GONE), os.listdir(folder)
-            return had
-        finally:
-            end(kernel)

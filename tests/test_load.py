@@ -12,7 +12,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -30,15 +29,15 @@ from labkit.measure.load import (
     written_load,
 )
 from labkit.measure.plots.load import percentile
+from tests.sites import Handler, LocalSite, served
 
 
-class Recorded(BaseHTTPRequestHandler):
+class Recorded(Handler):
     """Answers what a test says, and notes each path."""
 
-    protocol_version = "HTTP/1.1"
     server: Site
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802  (the name that http.server looks for)
         with self.server.lock:
             self.server.paths.append(self.path)
             self.server.hosts.add(self.headers["Host"])
@@ -64,32 +63,20 @@ class Recorded(BaseHTTPRequestHandler):
         self.timeout = self.server.timeout_of_idle  # type: ignore[misc]
         super().setup()
 
-    def log_message(self, *_: Any) -> None:
-        pass
 
-
-class Site(ThreadingHTTPServer):
-    daemon_threads = True
-
+class Site(LocalSite):
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Recorded)
-        self.lock = threading.Lock()
+        super().__init__(Recorded)
         self.paths: list[str] = []
         self.hosts: set[str] = set()
         self.timeout_of_idle: float | None = None
         self.before_answer: Any = lambda number: None
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as site:
-        threading.Thread(target=site.serve_forever, daemon=True).start()
+    with served(Site()) as site:
         yield site
-        site.shutdown()
 
 
 def test_every_request_is_counted_and_answered_by_the_server(site: Site) -> None:

@@ -23,12 +23,12 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 from tests.helpers import REPOSITORY, wait_until
+from tests.kills import MARK, running
 from tests.test_load import Site, site
 
 __all__ = ["site"]  # the fixture
 
 LESSON = REPOSITORY / "notebooks" / "11_load_test.ipynb"
-MARK = "LABKIT_KILL_TEST"  # in the environment of whatever the killed process has started
 KILLS = int(os.environ.get("LABKIT_KILLS", "1"))
 GONE_WITHIN = 15.0  # seconds, on a machine that is busy with other tests
 LESSON_MOMENTS, COMMAND_MOMENTS = (1.0, 25.0), (0.1, 4.0)  # seconds after the start
@@ -43,15 +43,7 @@ class Marked:
 
     def running(self) -> dict[int, str]:
         """Return their command lines, by process id."""
-        found = {}
-        for process in psutil.process_iter():
-            try:
-                is_marked = process.environ().get(MARK) == self.mark
-                if is_marked and process.status() != psutil.STATUS_ZOMBIE:
-                    found[process.pid] = " ".join(process.cmdline())[:90]
-            except psutil.Error:  # it has ended since
-                continue
-        return found
+        return running(self.mark, str(self.folder))
 
     def ports(self) -> list[int]:
         found = []

@@ -7,26 +7,24 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from labkit.errors import LabError
 from labkit.measure.load import SENDER
 from labkit.measure.paced import Paced
+from tests.sites import Handler, LocalSite, served
 
 LONG = 60.0  # seconds: no load here lasts as long, unless nobody ends it
 
 
-class Noting(BaseHTTPRequestHandler):
+class Noting(Handler):
     """Notes method, path and length of each request; answers with the status at its path's end."""
 
-    protocol_version = "HTTP/1.1"
     server: Site
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802  (the name that http.server looks for)
         length = self.headers.get("Content-Length")
         with self.server.lock:
             self.server.seen.append((self.command, self.path, length))
@@ -37,31 +35,19 @@ class Noting(BaseHTTPRequestHandler):
 
     do_POST = do_GET  # noqa: N815  (the name that http.server looks for)
 
-    def log_message(self, *_: Any) -> None:
-        pass
 
-
-class Site(ThreadingHTTPServer):
-    daemon_threads = True
-
+class Site(LocalSite):
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Noting)
-        self.lock = threading.Lock()
+        super().__init__(Noting)
         self.seen: list[tuple[str, str, str | None]] = []
         self.gate = threading.Event()
         self.gate.set()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    with Site() as site:
-        threading.Thread(target=site.serve_forever, daemon=True).start()
+    with served(Site()) as site:
         yield site
-        site.shutdown()
 
 
 def wait_for(site: Site, requests: int) -> None:

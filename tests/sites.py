@@ -1,0 +1,44 @@
+"""A web site in this process, on a loopback port, for tests of what sends requests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, TypeVar
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Keeps connections alive, and logs nothing."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class LocalSite(ThreadingHTTPServer):
+    """Where it is, and a lock for what its handlers note."""
+
+    daemon_threads = True
+
+    def __init__(self, handler: type[Handler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+        self.lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+AnySite = TypeVar("AnySite", bound=LocalSite)
+
+
+@contextmanager
+def served(site: AnySite) -> Iterator[AnySite]:
+    """Serve a site until the end of the `with` block."""
+    with site:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        yield site
+        site.shutdown()
