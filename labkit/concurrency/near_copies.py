@@ -247,8 +247,14 @@ class Wire:
                 far = socket.create_connection(self._node.address)
             except OSError:
                 return
-            for ends in ((near, far, False), (far, near, True)):
-                threading.Thread(target=self._pass, args=ends, daemon=True).start()
+            threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
+
+    def _carry(self, near: socket.socket, far: socket.socket) -> None:
+        with near, far:
+            back = threading.Thread(target=self._pass, args=(far, near, True), daemon=True)
+            back.start()
+            self._pass(near, far, False)
+            back.join()
 
     def _pass(self, source: socket.socket, target: socket.socket, is_held: bool) -> None:
         with contextlib.suppress(OSError):
