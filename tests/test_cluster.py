@@ -161,6 +161,7 @@ def test_a_port_that_somebody_took_meanwhile_is_given_up_for_another(kind, taken
 
 def test_where_every_port_is_taken_the_message_says_so(kind, monkeypatch):
     keepers = kept(monkeypatch)
+    monkeypatch.setattr(clusters, "PORT_ATTEMPTS", 2)
     with socket.socket() as somebody:
         ports = clusters.free_ports(clusters.MASTERS)
         somebody.bind(("127.0.0.1", ports[2]))

@@ -44,7 +44,7 @@ from tests.kills import killed_after
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")
 
-KILLS = int(os.environ.get("LABKIT_FAULT_KILLS", "4"))
+KILLS = int(os.environ.get("LABKIT_FAULT_KILLS", "2"))
 LIFE = 16.0  # seconds: a little more than a time line takes
 
 

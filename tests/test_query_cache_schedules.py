@@ -672,6 +672,7 @@ def test_a_fill_that_does_not_compare_stores_what_no_one_is_served(
         assert_none_ends_stale(played.states(Faults("W")))
 
 
+@whole
 def test_one_marker_text_for_all_writers_is_found(
     postgres: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
