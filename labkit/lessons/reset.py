@@ -29,8 +29,8 @@ NOTEBOOK = re.compile(r"(\d\d)_[a-z_]+\.ipynb")  # no learner's copy, and none o
 FOLDER = "notebooks"  # in the course
 ASIDE = "mine"  # beside the notebook, where neither tests nor scripts look
 OPEN_IN_JUPYTERLAB = (
-    "Is it open in JupyterLab? File > Reload Notebook from Disk shows it; if JupyterLab asks, choose\n"
-    "Revert. Then restart its kernel."
+    "Is it open in JupyterLab? File > Reload Notebook from Disk shows it; if asked, choose Revert.\n"
+    "Then restart its kernel: what your cells have defined is still there."
 )
 LABKITS = Path(__file__).resolve().parent
 
@@ -74,14 +74,14 @@ def reset(wish: str, fresh: str | None = None) -> str:
     try:
         before = notebook.read_bytes() if notebook.exists() else None
         if before is not None and _is_same(before, delivered):
-            return f"{notebook.name} is as it is in {source.words}: nothing was changed."
+            return f"{notebook.name} is the same in {source.words}: nothing was changed."
         kept = _replace(notebook, before, delivered)
     except OSError as error:
         raise LabError(f"{_shown(notebook)} cannot be restored: {error.strerror}.") from None
-    done = f"{_shown(notebook)} is again as it is in {source.words}."
-    return "\n".join(
-        [done, *([f"Yours is kept: {_shown(kept)}"] if kept else []), OPEN_IN_JUPYTERLAB]
-    )
+    restored = f"{_shown(notebook)} is restored from {source.words}."
+    if kept is None:
+        return restored
+    return f"{restored}\nYours is kept: {_shown(kept)}\n{OPEN_IN_JUPYTERLAB}"
 
 
 def _understood(wish: str) -> tuple[Path | None, str]:
@@ -182,7 +182,7 @@ def _checkout(folder: Path, number: str) -> Source | None:
         if f"labkit/lessons/lesson_{number}.py" in paths:
             names = [each.removeprefix(f"{FOLDER}/") for each in paths]
             names = [each for each in names if NOTEBOOK.fullmatch(each)]
-            return Source(f"git ({commit})", root / FOLDER, names, partial(_committed, root))
+            return Source(f"git {commit}", root / FOLDER, names, partial(_committed, root))
     return None
 
 
