@@ -250,7 +250,7 @@ def test_progress_that_cannot_be_kept_is_said_once_and_checks_go_on(capsys, tmp_
     assert capsys.readouterr().out.splitlines() == [
         "✓ 99.1 right: it doubles.",
         f"Your progress is not kept: {tmp_path / 'kept' / 'solved'} cannot be written to "
-        "(Not a directory). Checks work all the same.",
+        "(File exists). Checks work all the same.",
         "✓ 99.2 right: three it is.",
     ]
 

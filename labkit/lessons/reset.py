@@ -29,7 +29,7 @@ NOTEBOOK = re.compile(r"(\d\d)_[a-z_]+\.ipynb")  # no learner's copy, and none o
 FOLDER = "notebooks"  # in the course
 ASIDE = "mine"  # beside the notebook, where neither tests nor scripts look
 OPEN_IN_JUPYTERLAB = (
-    "Is it open in JupyterLab? File > Reload Notebook from Disk shows it; if asked, choose Revert.\n"
+    "Is it open in JupyterLab? File > Reload Notebook from Disk shows it; if asked, say Revert.\n"
     "Then restart its kernel: what your cells have defined is still there."
 )
 LABKITS = Path(__file__).resolve().parent
