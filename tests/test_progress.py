@@ -185,7 +185,7 @@ def test_exercises_that_this_labkit_does_not_have_do_not_count():
 )
 def test_the_next_is_the_first_open_one_after_the_last_solved(names, next_one):
     total = len(every_exercise())
-    assert last_words(*names) == f"{len(names)} of {total} exercises are solved. Next: {next_one}"
+    assert last_words(*names) == f"Solved: {len(names)} of {total}. Next: {next_one}"
 
 
 def test_at_the_end_there_is_no_next():

@@ -133,7 +133,7 @@ def _summary(exercises: Mapping[str, list[str]], names: set[str]) -> str:
         return f"All {count} exercises are solved."
     last = max((place for place, name in enumerate(every) if name in names), default=-1)
     following = next(name for name in every[last + 1 :] + every if name not in names)
-    return f"{count} of {len(every)} exercises are solved. Next: {following}"
+    return f"Solved: {count} of {len(every)}. Next: {following}"
 
 
 def _lessons() -> tuple[dict[str, str], dict[str, list[str]]]:
