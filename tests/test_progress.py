@@ -25,7 +25,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="XDG's folders are th
 
 
 @pytest.fixture(autouse=True)
-def kept(monkeypatch, tmp_path) -> Path:
+def kept(monkeypatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("LABKIT_PROGRESS", str(tmp_path / "kept"))
     return tmp_path / "kept"
 

@@ -46,7 +46,7 @@ def fill(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def committed(tmp_path_factory) -> Path:
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("committed") / "a course"  # a path with a space
     fill(folder)
     git(folder, "init", "-q")
@@ -63,7 +63,7 @@ def labkit_has_no_history(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def course(committed, tmp_path, monkeypatch) -> Path:
+def course(committed: Path, tmp_path: Path, monkeypatch) -> Path:
     """A checkout of the course, whose lesson 05 the learner has edited, and where they are."""
     folder = tmp_path / "a course"
     shutil.copytree(committed, folder)
@@ -73,7 +73,7 @@ def course(committed, tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def copied(tmp_path, monkeypatch) -> Path:
+def copied(tmp_path: Path, monkeypatch) -> Path:
     """A learner's copy of the notebooks, with no git, where they are."""
     folder = tmp_path / "copied"
     folder.mkdir()
@@ -296,7 +296,7 @@ def fails(*_: object) -> None:
 
 @pytest.mark.parametrize("what", ["write_bytes", "mkdir", "replace"])
 def test_where_nothing_can_be_written_all_is_as_it_was(course, monkeypatch, what):
-    monkeypatch.setattr(module.Path, what, lambda *_, **__: fails())
+    monkeypatch.setattr(Path, what, lambda *_, **__: fails())
 
     assert refused("05").endswith("cannot be restored: No space left on device.")
     monkeypatch.undo()
@@ -306,7 +306,7 @@ def test_where_nothing_can_be_written_all_is_as_it_was(course, monkeypatch, what
 
 
 def test_half_a_copy_is_not_left(course, monkeypatch):
-    monkeypatch.setattr(module.shutil, "copymode", lambda source, target: (
+    monkeypatch.setattr(shutil, "copymode", lambda source, target: (
         fails() if "mine" in str(target) else None))  # fmt: skip
 
     assert "cannot be restored" in refused("05")
