@@ -1,8 +1,12 @@
-"""Seed the shop once, before notebooks run: none of them then shows a progress bar."""
+"""Before notebooks run, seed the shop, so that none of them shows a progress bar.
+
+They know nobody's progress: what this user has solved is neither shown nor changed by a test.
+"""
 
 from __future__ import annotations
 
 import os
+import tempfile
 
 import pytest
 from hypothesis import Phase, settings
@@ -20,6 +24,16 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+collect_ignore_glob = ["notebooks/mine"]  # what `labkit reset` keeps for learners
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this process, and the kernels that it starts, a folder for progress that is empty."""
+    folder = tempfile.TemporaryDirectory(prefix="progress-")
+    config.add_cleanup(folder.cleanup)
+    os.environ["LABKIT_PROGRESS"] = folder.name
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

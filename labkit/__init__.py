@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from labkit.lab import Lab, start
     from labkit.lessons.evidence import claim, predict
     from labkit.lessons.exercises import check, hint, solution
+    from labkit.lessons.progress import progress
     from labkit.measure import plots
     from labkit.measure.timing import compare
 
@@ -30,6 +31,7 @@ __all__ = [
     "hint",
     "plots",
     "predict",
+    "progress",
     "scoreboard",
     "solution",
     "start",
@@ -44,6 +46,7 @@ _HOMES = {
     "hint": "labkit.lessons.exercises",
     "plots": "labkit.measure",
     "predict": "labkit.lessons.evidence",
+    "progress": "labkit.lessons.progress",
     "scoreboard": "labkit.audit",
     "solution": "labkit.lessons.exercises",
     "start": "labkit.lab",

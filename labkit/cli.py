@@ -1,4 +1,4 @@
-"""The `labkit` command: doctor, clean, audit, load, acl and checklist."""
+"""The `labkit` command: doctor, clean, progress, reset, audit, load, acl and checklist."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from labkit.errors import LabError, MissingExtra
 
 VISIT = "visit"  # the query parameter of a miss
+WITH_STATUS_2 = ("audit", "acl", "checklist", "progress", "reset")  # where it cannot be done
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,18 +19,20 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, or 1 where something is wrong. 2 where an audit, a checklist or an ACL
-        could not be made.
+        could not be made, progress not read, or a notebook not restored.
     """
     wishes = _parser().parse_args(arguments)
     try:
         if wishes.command in ("acl", "checklist"):
             return _operate(wishes)
+        if wishes.command in ("progress", "reset"):
+            return _learn(wishes)
         if wishes.command == "audit":
             return _audit(wishes)
         return _load(wishes) if wishes.command == "load" else _run(wishes.command)
     except LabError as error:
         print(f"labkit: {error}", file=sys.stderr)
-        return 2 if wishes.command in ("audit", "acl", "checklist") else 1
+        return 2 if wishes.command in WITH_STATUS_2 else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,6 +42,22 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("doctor", help="say what this machine has of what the course needs")
     commands.add_parser("clean", help="remove the seeded databases")
+    progress = commands.add_parser(
+        "progress",
+        help="list the exercises that you have solved, and those that are open",
+        description="List the exercises that you have solved, lesson by lesson, and those that are "
+        "open. It is kept in your own folder for data, on this machine.",
+    )
+    progress.add_argument("--forget", action="store_true", help="forget all of it, and start over")
+    _add_reset(
+        commands.add_parser(
+            "reset",
+            help="restore a lesson's notebook, and keep yours aside",
+            description="Restore a lesson's notebook as the course delivers it, from git. Yours is "
+            "kept in the folder `mine` beside it, where no earlier one is overwritten.",
+            epilog="Exit status: 0, or 2 if it cannot be restored.",
+        )
+    )
     audit = commands.add_parser(
         "audit",
         help="put a cache through every pitfall of the lessons",
@@ -96,6 +115,16 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
     return parser
+
+
+def _add_reset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("lesson", metavar="LESSON", help="such as 05, or the path of a notebook")
+    parser.add_argument(
+        "--from",
+        dest="fresh",
+        metavar="FOLDER",
+        help="a fresh download of the course, where there is no git",
+    )
 
 
 def _add_acl(parser: argparse.ArgumentParser) -> None:
@@ -165,6 +194,23 @@ def _add_checklist(parser: argparse.ArgumentParser) -> None:
         help="how many keys to look at (%(default)s); the size of a tenth of them is asked",
     )
     parser.add_argument("--json", action="store_true", help="print JSON in place of the lines")
+
+
+def _learn(wishes: argparse.Namespace) -> int:
+    try:
+        from labkit.lessons import progress
+        from labkit.lessons.reset import reset
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"labkit {wishes.command}", error) from None
+
+    if wishes.command == "reset":
+        print(reset(wishes.lesson, wishes.fresh))
+    elif wishes.forget:
+        count = progress.forget()
+        print(f"Forgotten: {count} solved exercises." if count else "Nothing to forget.")
+    else:
+        print(progress.table(progress.solved()))
+    return 0
 
 
 def _load(wishes: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from labkit import LabError, check, hint, solution
-from labkit.lessons import exercises
+from labkit.lessons import exercises, progress
 from labkit.lessons.exercises import Exercise, NotAttempted, Outcome, Raised, Wrong, call, judge
 
 
@@ -32,17 +32,25 @@ def examine_count(answer: Any) -> None:
 
 
 @pytest.fixture(autouse=True)
-def lesson(monkeypatch) -> Iterator[None]:
+def lesson(monkeypatch, tmp_path) -> Iterator[None]:
     """A lesson 99, with an exercise that asks for a function and one that asks for a value."""
+    monkeypatch.setenv("LABKIT_PROGRESS", str(tmp_path / "kept"))
     module: Any = ModuleType("labkit.lessons.lesson_99")
     module.EXERCISES = {
         "99.1": Exercise("Double.", examine_double, "it doubles.", ("Add.", "Twice."), double),
         "99.2": Exercise("Count.", examine_count, "three it is.", ("Look.",), 3),
     }
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    exercises._hints_given.clear()
+    of_this_kernel = (
+        exercises._hints_given,
+        exercises._wrong_since_hint,
+        exercises._troubles_said,
+    )
+    for each in of_this_kernel:
+        each.clear()
     yield
-    exercises._hints_given.clear()
+    for each in of_this_kernel:
+        each.clear()
 
 
 def returns_stub(number: int) -> Any:
@@ -149,6 +157,101 @@ def test_each_exercise_has_hints_of_its_own(capsys):
         "Hint 1 of 1: L",
         "Hint 2 of 2: T",
         "No more hints.",
+    ]
+
+
+# A hint that comes by itself.
+
+
+def helped(capsys) -> list[str]:
+    """Return the lines since the last look that help unasked."""
+    lines = capsys.readouterr().out.splitlines()
+    return [line for line in lines if line.startswith("Three times not yet, so here is help. ")]
+
+
+def test_the_third_wrong_answer_brings_a_hint_whether_it_is_a_new_one_or_not(capsys):
+    for answer in (4, 5):
+        check("99.2", answer)
+        assert helped(capsys) == []
+    check("99.2", 5)
+    assert capsys.readouterr().out.splitlines() == [
+        "✗ 99.2 not yet: 5 is not the number of commands.",
+        "Three times not yet, so here is help. Hint 1 of 1: Look.",
+    ]
+
+
+def test_each_three_bring_the_next_hint_and_then_the_way_to_the_solution(capsys):
+    said = []
+    for _ in range(12):
+        check("99.1", squares)
+        said.append([line.removeprefix("Three times not yet, so here is help. ")
+                     for line in helped(capsys)])  # fmt: skip
+    end = 'No more hints. labkit.solution("99.1") shows one way to do it.'
+    third = [["Hint 1 of 2: Add."], ["Hint 2 of 2: Twice."], [end], [end]]
+    assert said == [each for help in third for each in ([], [], help)]
+
+
+def test_a_hint_that_was_asked_for_begins_the_count_anew(capsys):
+    check("99.1", squares)
+    check("99.1", squares)
+    hint("99.1")
+    check("99.1", squares)
+    check("99.1", squares)
+    assert helped(capsys) == []
+    check("99.1", squares)
+    assert helped(capsys) == ["Three times not yet, so here is help. Hint 2 of 2: Twice."]
+
+
+def test_a_right_answer_begins_it_anew_too(capsys):
+    for answer in (squares, squares, double, squares, squares):
+        check("99.1", answer)
+    assert helped(capsys) == []
+
+
+@pytest.mark.parametrize("answer", [..., returns_stub, raises])
+def test_what_is_not_wrong_does_not_count(capsys, answer):
+    for _ in range(4):
+        check("99.1", answer)
+    check("99.1", squares)
+    check("99.1", squares)
+    assert helped(capsys) == []
+
+
+def test_each_exercise_is_counted_by_itself(capsys):
+    for _ in range(2):
+        check("99.1", squares)
+        check("99.2", 4)
+    assert helped(capsys) == []
+
+
+# What is solved is noted.
+
+
+def test_a_right_answer_is_noted_and_no_other(capsys):
+    for answer in (..., raises, squares):
+        check("99.1", answer)
+    assert progress.solved() == set()
+    check("99.1", double)
+    assert progress.solved() == {"99.1"}
+    check("99.1", squares)  # what was solved, was
+    check("99.2", 3)
+    assert progress.solved() == {"99.1", "99.2"}
+
+
+def test_to_judge_alone_notes_nothing():
+    judge("99.1", double)
+    assert progress.solved() == set()
+
+
+def test_progress_that_cannot_be_kept_is_said_once_and_checks_go_on(capsys, tmp_path):
+    (tmp_path / "kept").write_text("no folder")
+    check("99.1", double)
+    check("99.2", 3)
+    assert capsys.readouterr().out.splitlines() == [
+        "✓ 99.1 right: it doubles.",
+        f"Your progress is not kept: {tmp_path / 'kept' / 'solved'} cannot be written to "
+        "(File exists). Checks work all the same.",
+        "✓ 99.2 right: three it is.",
     ]
 
 

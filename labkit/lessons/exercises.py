@@ -1,6 +1,7 @@
 """Exercises: `check` an answer, ask for a `hint`, read the `solution`.
 
 A lesson's exercises are in its module, `lesson_01.py` for lesson 01, in a dictionary `EXERCISES`.
+What is solved is noted (`progress`); a wrong answer given three times brings a hint by itself.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from enum import Enum
 from typing import Any
 
 from labkit.errors import LabError
+from labkit.lessons import progress
 from labkit.lessons.replies import bytes_against_text
+
+PATIENCE = 3  # wrong answers before a hint comes unasked
+
+# Of this kernel.
+_hints_given: Counter[str] = Counter()
+_wrong_since_hint: Counter[str] = Counter()
+_troubles_said: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -62,11 +71,25 @@ class Raised(Exception):
 def check(exercise_id: str, answer: object) -> None:
     """Print what comes of an answer: not attempted, raised, wrong (with the case), or right.
 
+    A right answer is noted in the learner's progress. Where that cannot be, one line says so, once.
+
+    The third wrong answer since the last hint brings the next one, unasked. It need not be a new
+    answer: who runs the same cell again is as stuck as who guesses, and a case that the answer
+    fails tells no more at the third time. Code that raises does not count, as its message says what
+    to mend; nor does a stub. A right answer begins the count anew.
+
     Raises:
         LabError: there is no such exercise.
     """
     outcome, message = judge(exercise_id, answer)
     print(f"{outcome.value} {exercise_id} {message}")
+    if outcome is Outcome.RIGHT:
+        _wrong_since_hint[exercise_id] = 0
+        _note_solved(exercise_id)
+    elif outcome is Outcome.WRONG:
+        _wrong_since_hint[exercise_id] += 1
+        if _wrong_since_hint[exercise_id] == PATIENCE:
+            print(f"Three times not yet, so here is help. {_next_hint(exercise_id)}")
 
 
 def judge(exercise_id: str, answer: object) -> tuple[Outcome, str]:
@@ -92,22 +115,23 @@ def judge(exercise_id: str, answer: object) -> tuple[Outcome, str]:
     return Outcome.RIGHT, f"right: {exercise.praise}"
 
 
-_hints_given: Counter[str] = Counter()
-
-
 def hint(exercise_id: str) -> None:
     """Print the next hint of an exercise; after the last one, where to find the solution.
 
     Raises:
         LabError: there is no such exercise.
     """
+    print(_next_hint(exercise_id))
+
+
+def _next_hint(exercise_id: str) -> str:
     hints = _find(exercise_id).hints
     given = _hints_given[exercise_id]
-    if given < len(hints):
-        _hints_given[exercise_id] += 1
-        print(f"Hint {given + 1} of {len(hints)}: {hints[given]}")
-    else:
-        print(f'No more hints. labkit.solution("{exercise_id}") shows one way to do it.')
+    _wrong_since_hint[exercise_id] = 0
+    if given == len(hints):
+        return f'No more hints. labkit.solution("{exercise_id}") shows one way to do it.'
+    _hints_given[exercise_id] += 1
+    return f"Hint {given + 1} of {len(hints)}: {hints[given]}"
 
 
 def solution(exercise_id: str) -> None:
@@ -167,6 +191,15 @@ def letters(answer: Any, among: str) -> set[str]:
     if unknown := named - set(among):
         raise Wrong(f"the letters are {among[0]} to {among[-1]}, and {min(unknown)!r} is not one.")
     return named
+
+
+def _note_solved(exercise_id: str) -> None:
+    try:
+        progress.record(exercise_id)
+    except LabError as error:
+        if (trouble := str(error)) not in _troubles_said:
+            _troubles_said.add(trouble)
+            print(f"Your progress is not kept: {trouble} Checks work all the same.")
 
 
 def _find(exercise_id: str) -> Exercise:
