@@ -47,13 +47,26 @@ class Wire:
             _shut(end)
         self._flows.set()
 
+    def close(self) -> None:
+        """Break all connections, and take no more."""
+        _shut(self._door)
+        self._door.close()
+        self.drop()
+
     def _take(self) -> None:
-        while True:
-            near, _ = self._door.accept()
-            far = socket.create_connection(self._redis)
-            self._ends += [near, far]
-            for args in ((near, far, False), (far, near, True)):
-                threading.Thread(target=self._pass, args=args, daemon=True).start()
+        with contextlib.suppress(OSError):  # it is closed
+            while True:
+                near, _ = self._door.accept()
+                far = socket.create_connection(self._redis)
+                self._ends += [near, far]
+                threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
+
+    def _carry(self, near: socket.socket, far: socket.socket) -> None:
+        with near, far:
+            back = threading.Thread(target=self._pass, args=(far, near, True), daemon=True)
+            back.start()
+            self._pass(near, far, False)
+            back.join()
 
     def _pass(self, source: socket.socket, target: socket.socket, may_be_held: bool) -> None:
         with contextlib.suppress(OSError):

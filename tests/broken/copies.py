@@ -59,7 +59,7 @@ class HearsOfNamesAlone(Patient):
         hear = stream._is_message
 
         def hear_of_names(self: Any, answer: Any) -> bool:
-            return answer == [b"invalidate", None] or hear(self, answer)
+            return answer == [b"invalidate", None] or bool(hear(self, answer))
 
         stream._is_message = hear_of_names
         super().__init__(place)
