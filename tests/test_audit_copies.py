@@ -123,7 +123,10 @@ def test_a_neighbour_gets_ready_once_and_acts_each_time() -> None:
 
     neighbour = Neighbour(get_ready)
 
-    assert [neighbour.act(), neighbour.act()] == [1, 2]
+    try:
+        assert [neighbour.act(), neighbour.act()] == [1, 2]
+    finally:
+        neighbour.kill()
 
 
 def test_a_neighbour_says_what_it_has_raised() -> None:

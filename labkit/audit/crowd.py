@@ -146,7 +146,13 @@ class Neighbour:
     def __init__(self, get_ready: Callable[[], Callable[[], Any]]) -> None:
         told, self._tell = os.pipe()
         heard, says = os.pipe()
-        self._process = Process(lambda: _act_as_told(get_ready, told, says))
+
+        def work() -> None:
+            os.close(self._tell)  # so that it ends with the process that tells it
+            os.close(heard)
+            _act_as_told(get_ready, told, says)
+
+        self._process = Process(work)
         os.close(told)
         os.close(says)
         self._heard = os.fdopen(heard, "rb", buffering=0)
@@ -161,6 +167,12 @@ class Neighbour:
         """
         os.write(self._tell, b".")
         return self._next()
+
+    def kill(self) -> None:
+        """End it where it stands."""
+        self._process.kill()
+        self._heard.close()
+        os.close(self._tell)
 
     def _next(self) -> Any:
         with selectors.DefaultSelector() as selector:
