@@ -86,7 +86,7 @@ def over(wire: Wire) -> redis.Redis:
 
 
 def test_what_is_held_up_arrives_never_once_the_connection_is_dropped(site: Site) -> None:
-    with closing(Wire(site)) as wire, over(wire) as client, over(wire) as later:
+    with closing(Wire(site)) as wire, over(wire) as client:
         connection = client.connection
         assert connection is not None
         client.set("key", "before")
@@ -98,7 +98,8 @@ def test_what_is_held_up_arrives_never_once_the_connection_is_dropped(site: Site
 
         with pytest.raises(redis.ConnectionError):
             connection.read_response()
-        assert later.get("key") == b"after"
+        with over(wire) as later:
+            assert later.get("key") == b"after"
 
 
 def wait_for(holds: Callable[[], bool]) -> None:
