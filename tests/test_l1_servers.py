@@ -24,8 +24,7 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, create_engine, 
 from sqlalchemy.orm import scoped_session, sessionmaker
 
 from labkit.audit import audit, every_probe
-from labkit.audit.adapters.query_cache import QueryCacheAdapter
-from labkit.audit.site import Place
+from labkit.audit.adapters.query_cache import QueryCacheL1Adapter
 from labkit.cache import QueryCache, SettingsError, signals, tokens
 from labkit.cache.tracking import Stream
 from labkit.servers import Keeper, RedisServer, choose_redis, spare_sentinel
@@ -992,16 +991,8 @@ def test_sentinel_finds_the_master_for_it(open_cache):
 # Put through the audit.
 
 
-class WithL1(QueryCacheAdapter):
-    """The same cache, with L1 in front of Redis."""
-
-    def __init__(self, place: Place) -> None:
-        place.app.config["QUERY_CACHE_L1_ENTRIES"] = 1_000
-        super().__init__(place)
-
-
 def test_it_falls_into_no_pitfall_of_the_audit():
-    board = audit(WithL1)
+    board = audit(QueryCacheL1Adapter)
 
     assert board.failed == []
     assert board.passed == [each.name for each in every_probe()]

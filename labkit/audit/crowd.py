@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from labkit.audit.adapter import DoesNotApply
 from labkit.audit.probe import PATIENCE, Failed, one_line
 from labkit.audit.site import Site
 from labkit.servers.processes import fork
@@ -128,6 +129,79 @@ class Process:
         with suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
         self._pipe.close()
+
+
+class Neighbour:
+    """A forked process that gets ready, and does something each time that it is told to.
+
+    Args:
+        get_ready: called in the process; it returns what is done each time. Whatever that returns
+            is told, if JSON takes it.
+
+    Raises:
+        DoesNotApply: it has raised that.
+        Failed: it has raised something else, or is not ready in time.
+    """
+
+    def __init__(self, get_ready: Callable[[], Callable[[], Any]]) -> None:
+        told, self._tell = os.pipe()
+        heard, says = os.pipe()
+
+        def work() -> None:
+            os.close(self._tell)  # so that it ends with the process that tells it
+            os.close(heard)
+            _act_as_told(get_ready, told, says)
+
+        self._process = Process(work)
+        os.close(told)
+        os.close(says)
+        self._heard = os.fdopen(heard, "rb", buffering=0)
+        self._next()
+
+    def act(self) -> Any:
+        """Have it do so once; return what that returns.
+
+        Raises:
+            DoesNotApply: it has raised that.
+            Failed: it has raised something else, or has not ended in time.
+        """
+        os.write(self._tell, b".")
+        return self._next()
+
+    def kill(self) -> None:
+        """End it where it stands."""
+        self._process.kill()
+        self._heard.close()
+        os.close(self._tell)
+
+    def _next(self) -> Any:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._heard, selectors.EVENT_READ)
+            if not selector.select(PATIENCE):
+                self._process.kill()
+                raise Failed(f"no answer within {PATIENCE:g} s")
+        if not (line := self._heard.readline()):  # it has ended
+            self._process.result_within(PATIENCE)
+            raise Failed("a process crashed")
+        result, why_not = json.loads(line)
+        if why_not:
+            raise DoesNotApply(why_not)
+        return result
+
+
+def _act_as_told(get_ready: Callable[[], Callable[[], Any]], told: int, says: int) -> None:
+    with os.fdopen(says, "wb", buffering=0) as line:
+
+        def say(result: Any, why_not: str = "") -> None:
+            line.write(json.dumps([result, why_not]).encode() + b"\n")
+
+        try:
+            act = get_ready()
+            say(None)
+            while os.read(told, 1):
+                say(act())
+        except DoesNotApply as error:
+            say(None, str(error))
 
 
 def _work_and_exit(work: Callable[[], Any], writer: int) -> None:

@@ -28,6 +28,7 @@ def fails(probe: str) -> Callable[[A], A]:
 
 from tests.broken import (  # noqa: E402
     contexts,  # noqa: F401
+    copies,  # noqa: F401
     invalidation,  # noqa: F401
     keys,  # noqa: F401
     outages,  # noqa: F401

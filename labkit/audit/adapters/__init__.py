@@ -20,6 +20,7 @@ NAMES = (
     "dogpile:Dogpile",
     "cashews:Cashews",
     "query_cache:QueryCacheAdapter",
+    "query_cache:QueryCacheL1Adapter",
 )
 
 

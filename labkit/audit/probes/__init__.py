@@ -3,6 +3,15 @@
 Importing this package fills `labkit.audit.probe.PROBES`.
 """
 
-from labkit.audit.probes import contexts, invalidation, keys, outages, races, ttl, values
+from labkit.audit.probes import (
+    contexts,
+    copies,
+    invalidation,
+    keys,
+    outages,
+    races,
+    ttl,
+    values,
+)
 
-__all__ = ["contexts", "invalidation", "keys", "outages", "races", "ttl", "values"]
+__all__ = ["contexts", "copies", "invalidation", "keys", "outages", "races", "ttl", "values"]

@@ -16,6 +16,7 @@ from labkit.audit.site import NEW, OLD, USERS
 
 ONE, FEW, MANY = 1, 10, 100  # entries
 HITS = 10
+TRIES = 3  # of a count: a connection that is only kept alive may add to one, and not to each
 FOREIGN = 1_000  # keys of others
 # Through all keys. To walk through a SET of one's own, as lesson 08 does, is no search.
 SEARCHES = ("KEYS", "SCAN", "RANDOMKEY", "FLUSHDB", "FLUSHALL")
@@ -158,8 +159,8 @@ def commands_a_hit(trial: Trial) -> str:
     _ask_all(ask, [1, 1, 1])
     trial.stored()
     before = trial.site.sql
-    commands = trial.commands(lambda: _ask_all(ask, HITS * [1]))
-    expect(trial.site.sql == before, f"{trial.site.sql - before} of {HITS} are no hits")
+    commands = _least(trial.commands(lambda: _ask_all(ask, HITS * [1])) for _ in range(TRIES))
+    expect(trial.site.sql == before, f"{trial.site.sql - before} of {TRIES * HITS} are no hits")
     return expect(commands.total() <= HITS, f"{HITS} hits: {_counted(commands)}")
 
 
@@ -167,12 +168,15 @@ def commands_a_hit(trial: Trial) -> str:
 def flat_invalidation(trial: Trial) -> str:
     """Count the commands of both, within scripts as well."""
     ask = trial.cached(questions.region_of)
-    costs = {}
-    for entries in (ONE, FEW, MANY):  # the first one sends what is sent once, such as scripts
-        _ask_all(ask, range(1, entries + 1))
-        trial.stored()
-        costs[entries] = trial.commands(lambda: trial.cache.invalidate_all(ask))
-    few, many = costs[FEW], costs[MANY]
+    costs: dict[int, list[Counter[str]]] = {ONE: [], FEW: [], MANY: []}
+    for _ in range(TRIES):
+        for entries, counted in costs.items():  # the first sends what is sent once, as scripts are
+            _ask_all(ask, range(1, entries + 1))
+            trial.stored()
+            counted.append(trial.commands(lambda: trial.cache.invalidate_all(ask)))
+        few, many = _least(costs[FEW]), _least(costs[MANY])
+        if few.total() == many.total():
+            break
     longer = "a longer search" if _searches(many) > _searches(few) else "a search"
     seen = f"{_cost(few, 'a search')} for {FEW} entries, {_cost(many, longer)} for {MANY}"
     expect(trial.selects(partial(ask, 1)) == 1, f"{seen}, which are still there")
@@ -278,6 +282,10 @@ def _whichever_it_can(*ways: Callable[[], object]) -> None:
             lacking.append(error)
     if len(lacking) == len(ways):
         raise lacking[-1]
+
+
+def _least(counts: Iterable[Counter[str]]) -> Counter[str]:
+    return min(counts, key=Counter.total)
 
 
 def _counted(commands: Counter[str]) -> str:
