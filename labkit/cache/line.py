@@ -6,7 +6,7 @@ server that is frozen will be run, whatever its sender does meanwhile.
 
 from __future__ import annotations
 
-import select
+import selectors
 import threading
 from typing import Any
 
@@ -29,7 +29,7 @@ class Line:
     @property
     def is_full(self) -> bool:
         """Whether the server has left so much unread that nothing more fits into the socket."""
-        return bool(self._unanswered) and not self._polled(select.POLLOUT, 0)
+        return bool(self._unanswered) and not self._polled(selectors.EVENT_WRITE, 0)
 
     def send(self, *command: Any) -> bool:
         """Put a command into the socket; return whether it is there. Do not wait for the answer.
@@ -61,7 +61,7 @@ class Line:
         """
         with self._lock:
             has_come = self._connection.can_read()
-        if not has_come and not self._polled(select.POLLIN, time_out):
+        if not has_come and not self._polled(selectors.EVENT_READ, time_out):
             raise redis.TimeoutError("Timeout reading from socket")
         with self._lock:
             self._unanswered -= 1
@@ -71,9 +71,9 @@ class Line:
         sock = self._connection._sock
         if not hasattr(sock, "fileno"):  # closed; or fakeredis', which never keeps anybody waiting
             return True
-        poll = select.poll()
-        try:
-            poll.register(sock, what)
-        except ValueError:  # another thread has closed it since
-            return True
-        return bool(poll.poll(1000 * time_out))
+        with selectors.DefaultSelector() as selector:
+            try:
+                selector.register(sock, what)
+            except ValueError:  # another thread has closed it since
+                return True
+            return bool(selector.select(time_out))
