@@ -69,8 +69,15 @@ class OwnServer:
         self.path.unlink(missing_ok=True)
 
     def freeze(self) -> None:
+        """Stop it where it waits for commands, if it does.
+
+        It is known by its answer, which it may have sent just now. Stopped before it waits again,
+        it would look first at the connection that it served last, when it goes on.
+        """
+        process = psutil.Process(self.pid)
+        wait_until(lambda: process.status() == psutil.STATUS_SLEEPING)
         os.kill(self.pid, signal.SIGSTOP)
-        assert wait_until(lambda: psutil.Process(self.pid).status() == psutil.STATUS_STOPPED)
+        assert wait_until(lambda: process.status() == psutil.STATUS_STOPPED)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)

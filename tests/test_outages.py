@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import random
@@ -1103,6 +1104,74 @@ def test_what_is_owed_was_sent_before_the_write_returns(server, open_app, other,
     assert wait_until(lambda: not app.owes())
     with server.client() as client:  # on a connection that was open: a new one would greet first
         assert client.info("stats")["total_connections_received"] == before + 1
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Give what lets the threads go that deliver: until then they get no processor."""
+    deliver, go = Server._deliver, threading.Event()
+
+    def late(own: Server) -> None:
+        go.wait(30)
+        deliver(own)
+
+    monkeypatch.setattr(Server, "_deliver", late)
+    yield go
+    go.set()
+
+
+def wait_little(app: App) -> Any:
+    """Have the writer wait for a short time from now on; it has connected in peace."""
+    own: Any = app.cache._opened()
+    own._settings = dataclasses.replace(own._settings, timeout_ms=100)
+    return own
+
+
+def test_what_is_owed_is_sent_though_its_thread_gets_no_processor(server, open_app, other, held):
+    app = open_app(server.client(), mark_writes=False, pause_ms=3_600_000, **SLOW)
+    reader, own = other(server.client(), **SLOW), wait_little(app)
+    assert reader("hits")
+    server.freeze()
+    own._breaker.failed()  # the writes send nothing by themselves
+    app.write("new1")
+    app.write("new2")
+    server.thaw()
+
+    assert reader("read") == "new2"
+    assert app.owes()
+    held.set()
+    assert wait_until(lambda: not app.owes())
+    assert app.stats.errors == {}
+
+
+def test_what_could_not_be_sent_in_time_is_counted(server, open_app, held):
+    app = open_app(server.client(), mark_writes=False, pause_ms=3_600_000, **SLOW)
+    own = wait_little(app)
+    own._use(None, None)  # no connection is open
+    own._breaker.failed()
+    app.write("new")
+
+    assert app.stats.errors == {"NotSent": 1}
+    held.set()
+    assert wait_until(lambda: not app.owes())
+
+
+def test_a_socket_that_is_full_makes_no_writer_wait(server, open_app):
+    """What fills it has not been read, so it is run after the write that finds it full."""
+    app = open_app(server.client(), **SLOW)
+    own = app.cache._opened()
+    server.freeze()
+    debts = [((f"shop:{number}",), "") for number in range(1_000)]
+    with own._debts:
+        own._owed.extend(debts)
+        is_safe, took = timed(own._send_what_is_owed)
+        sent = own._sent
+    server.thaw()
+    own.owe(("shop:users",))
+
+    assert (is_safe, 0 < sent < len(debts), took < 10) == (True, True, True)
+    assert wait_until(lambda: not app.owes(), 10)
+    assert app.stats.errors == {}
 
 
 @pytest.fixture

@@ -162,10 +162,11 @@ def own_client(
     return OwnRedis(connection_pool=own)
 
 
-def open_and_wait(client: Client, key: str, time_out: float) -> None:
+def open_and_wait(client: Client, key: str, time_out: float) -> Any:
     """Open the connection to the node that has a key, and let waits on it be longer from then on.
 
-    What has to be found out first, such as where the master is, takes no longer than before.
+    Return it. What has to be found out first, such as where the master is, takes no longer than
+    before.
 
     Args:
         client: of `own_client`.
@@ -182,6 +183,7 @@ def open_and_wait(client: Client, key: str, time_out: float) -> None:
     if hasattr(connection._sock, "settimeout"):  # fakeredis never keeps anybody waiting
         connection.update_current_socket_timeout(time_out)
     pool.release(connection)
+    return connection
 
 
 def _settings(settings: dict[str, Any], time_out: float, greet: Any) -> dict[str, Any]:

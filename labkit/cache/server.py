@@ -1,17 +1,23 @@
 """Redis as the cache sees it: asked within a time-out, spared while silent, told what it missed.
 
-An invalidation that could not be sent is owed. Until it has been delivered this process uses no
+An invalidation that Redis has not taken is owed. Until it has been delivered this process uses no
 entry, and a thread of its own goes on trying. It replaces the token of everything, on a connection
 that is kept open for that. If the server was frozen, the command waits in that connection's
-buffer, and is run before any that is sent after it; if it was started anew, its `run_id` differs,
-and the first connection replaces that token (see `labkit.cache.client`). So when Redis returns, the
-entries from before count for nobody.
+buffer; if it was started anew, its `run_id` differs, and the first connection replaces that token
+(see `labkit.cache.client`). So when Redis returns, the entries from before count for nobody.
 
 Other processes may reach Redis sooner than this one tries again, and fill it with rows from before
-a write. So whoever owes waits until an attempt that has begun after the COMMIT was sent or has
-failed, for `timeout_ms` at most: then Redis has the command before any that a reader sends from now
-on, or it is away for everybody. Only a process that Redis refuses while it serves others lets them
-read old rows until it is delivered.
+a write. So whoever owes puts the command into that open connection's socket by itself, before it
+returns: a thread of its own might get no processor in time. Then Redis has it before any that a
+reader sends from now on. What a reader may still find, until it is delivered, is an old row:
+
+- where no connection is open, as Redis refuses this process, or was away when it began, or a wire
+  was cut: it is tried anew for `timeout_ms`, and what stops it is counted among the errors, as
+  `NotSent` if it is the time that was up. If Redis is away for everybody, nothing is lost: started
+  anew, it has another `run_id`;
+- where the wire is longer than `timeout_ms`, or has lost the command: nobody knows;
+- where the server was frozen while it served that very reader. It looks at those connections first
+  that it has served last, whatever waits in the others.
 """
 
 from __future__ import annotations
@@ -29,6 +35,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from labkit.cache import tokens
 from labkit.cache.breaker import Breaker
 from labkit.cache.client import Client, open_and_wait, own_client
+from labkit.cache.line import Line
 from labkit.cache.settings import Settings, SettingsError
 from labkit.cache.writes import EVERYTHING
 
@@ -42,6 +49,10 @@ log = logging.getLogger("labkit.cache")
 
 class Unavailable(Exception):
     """Redis was not asked, or has not answered. The message says why."""
+
+
+class NotSent(Exception):
+    """The time was up, and no command that Redis will run has been sent for an invalidation."""
 
 
 class Server:
@@ -77,9 +88,11 @@ class Server:
         self._connecting = threading.Lock()
         self._breaker = Breaker(self._settings.pause_ms / 1000)
         self._client: Client = None
-        self._standby: Client = None
+        self._standby: Client = None  # has the line's connection, and does nothing else with it
         self._debts = threading.Condition()  # guards what stands below
+        self._line: Line | None = None
         self._owed: list[tuple[tuple[str, ...], str]] = []
+        self._sent = 0  # how many of these, from the first on, have been sent on the line
         self._begun = self._ended = (
             0  # attempts to deliver: the last one, and the last one that ended
         )
@@ -167,7 +180,7 @@ class Server:
                 client = own_client(self.given, time_out, self.names, on_greeted=self._greeted)
                 client.get(self.names[0])  # opens the connection, which recognises the server
                 self._look_at_policy(client)
-                if self._standby is None:  # a client that greets nobody, such as fakeredis'
+                if self._line is None:  # a client that greets nobody, such as fakeredis'
                     self._keep_standby_open()
                 self._client = client
             return self._client
@@ -184,18 +197,21 @@ class Server:
         A server that starts anew has closed it. So each new connection of the other client looks.
         """
         if not self._owed:  # else the deliverer has it, and connects by itself
-            self._standby = self._stand_by()
+            standby, line = self._stand_by()
+            with self._debts:
+                if not self._owed:
+                    self._standby, self._line = standby, line
 
-    def _stand_by(self) -> Client:
-        client = own_client(self.given, self._settings.timeout_ms / 1000, self.names)
-        open_and_wait(client, self.names[0], PATIENCE)
-        return client
+    def _stand_by(self) -> tuple[Client, Line]:
+        time_out = self._settings.timeout_ms / 1000
+        client = own_client(self.given, time_out, self.names)
+        return client, Line(open_and_wait(client, self.names[0], PATIENCE), time_out)
 
     def owe(self, qualified: tuple[str, ...], writer: str = "") -> None:
-        """Have an invalidation sent as soon as Redis takes it.
+        """Have an invalidation sent: now, if a connection is open, or as soon as Redis takes it.
 
-        When this returns, an attempt that has begun since has ended; or the time is up, and its
-        command waits in the buffer of a server that is frozen.
+        When this returns, an attempt that has begun since has ended; or `timeout_ms` are over, and
+        its command waits in the socket of a server that is frozen. If neither, that is an error.
 
         Args:
             qualified: tags, with their namespace.
@@ -203,6 +219,7 @@ class Server:
         """
         with self._debts:
             self._owed.append((qualified, writer))
+            self._send_what_is_owed()
             first_with_it = self._begun + 1
             if self._deliverer is None:
                 self._deliverer = threading.Thread(
@@ -210,42 +227,82 @@ class Server:
                 )
                 self._deliverer.start()
             self._debts.notify_all()  # ends the pause between two attempts
-            self._debts.wait_for(
-                lambda: self._ended >= first_with_it, self._settings.timeout_ms / 1000
+            is_safe = (
+                self._debts.wait_for(
+                    lambda: self._ended >= first_with_it, self._settings.timeout_ms / 1000
+                )
+                or self._send_what_is_owed()
             )
+        if not is_safe:
+            self._on_error(NotSent("an invalidation waits for a connection: others may read old"))
+
+    def _send_what_is_owed(self) -> bool:
+        """Put it into the line's socket; return whether all is covered. The lock is held.
+
+        What finds the socket full is covered by what fills it, as the server has yet to read that.
+        """
+        while self._sent < len(self._owed):
+            if self._line is None:
+                return False
+            if self._line.is_full:
+                return True
+            qualified, writer = self._owed[self._sent]
+            if not self._line.send(
+                *tokens.invalidation(self._everything, *qualified, writer=writer)
+            ):
+                return False
+            self._sent += 1
+        return True
 
     def _deliver(self) -> None:
         while True:
             with self._debts:
-                batch = list(self._owed)
-                if not batch:
+                owed = len(self._owed)
+                if not owed:
                     self._deliverer = None
                     return
                 self._begun += 1
-            delivered = self._try_to_deliver(batch)
+            delivered = self._try_to_deliver(owed)
             if delivered:
+                self._breaker.succeeded()
                 self._on_delivered()
             with self._debts:
-                if delivered:
-                    del self._owed[: len(batch)]
+                del self._owed[:delivered]
+                self._sent -= delivered
                 self._ended = self._begun
                 self._debts.notify_all()
-                if not delivered and len(self._owed) == len(batch):
+                if not delivered and len(self._owed) == owed:
                     self._debts.wait(min(0.1, self._settings.pause_ms / 1000))
 
-    def _try_to_deliver(self, batch: list[tuple[tuple[str, ...], str]]) -> bool:
+    def _try_to_deliver(self, owed: int) -> int:
+        """Return how many of the first that are owed Redis has taken."""
+        line = self._line
+        if line is not None:
+            with suppress(Exception):  # such as a server that is gone, or is the master no more
+                return self._take_answers(line, owed)
+        self._use(None, None)
         try:
-            standby = self._standby = self._standby or self._stand_by()
-            tokens.invalidate(standby, self._everything)
-            for qualified, writer in batch:
-                if writer:  # take it out of the markers
-                    tokens.invalidate(standby, *qualified, writer=writer)
+            standby, line = self._stand_by()
+            self._use(standby, line)
+            return self._take_answers(line, owed)
         except Exception as error:
-            self._standby = None  # the next one is of whoever is the master then
+            self._use(None, None)
             self._on_error(error)
-            return False
-        self._breaker.succeeded()
-        return True
+            return 0
+
+    def _use(self, standby: Client, line: Line | None) -> None:
+        with self._debts:
+            self._standby, self._line, self._sent = standby, line, 0
+
+    def _take_answers(self, line: Line, owed: int) -> int:
+        with self._debts:
+            self._send_what_is_owed()
+            sent = min(self._sent, owed)
+        if not sent:
+            raise redis.ConnectionError("the connection has ended")
+        for qualified, _ in self._owed[:sent]:
+            tokens.check(line.read(PATIENCE), 1 + len(qualified))
+        return sent
 
 
 def _of_each_node(about: dict[str, Any]) -> list[dict[str, Any]]:

@@ -210,7 +210,7 @@ def forget(client: redis.Redis, key: str, lease_ms: int) -> None:
         lease_ms: how long a lease lasts, in milliseconds.
     """
     keys = key, lease_key(key)
-    _check(client.eval(FORGET, 2, *keys, b"forgotten:" + new_token(), lease_ms), 1)
+    check(client.eval(FORGET, 2, *keys, b"forgotten:" + new_token(), lease_ms), 1)
 
 
 def drop(client: redis.Redis, key: str) -> None:
@@ -252,15 +252,28 @@ def invalidate(client: redis.Redis, *tags: str, writer: str = "") -> None:
     _mark(client, writer, tags, 0)
 
 
+def invalidation(*tags: str, writer: str = "") -> tuple[Any, ...]:
+    """Return the command that `invalidate` sends. `check` its answer."""
+    return _marking(writer, tags, 0)
+
+
 def _mark(client: redis.Redis, writer: str, tags: tuple[str, ...], deadline_ms: int) -> None:
     if tags:
-        keys = map(token_key, tags)
-        new = (new_token() for _ in tags)
-        answer: Any = client.eval(MARK, len(tags), *keys, writer, deadline_ms, *new)
-        _check(answer, len(tags))
+        _, *arguments = _marking(writer, tags, deadline_ms)
+        answer: Any = client.eval(*arguments)
+        check(answer, len(tags))
 
 
-def _check(answer: object, expected: int) -> None:
-    """Refuse an answer that is not the script's: nobody knows then whether it has run."""
+def _marking(writer: str, tags: tuple[str, ...], deadline_ms: int) -> tuple[Any, ...]:
+    new = (new_token() for _ in tags)
+    return "EVAL", MARK, len(tags), *map(token_key, tags), writer, deadline_ms, *new
+
+
+def check(answer: object, expected: int) -> None:
+    """Refuse an answer that is not the script's: nobody knows then whether it has run.
+
+    Raises:
+        InvalidResponse: it is another one.
+    """
     if type(answer) is not int or answer != expected:
         raise redis.exceptions.InvalidResponse(f"no answer to EVAL: {answer!r:.60}")

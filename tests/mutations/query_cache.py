@@ -258,9 +258,23 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     (
         "what is owed is not waited for",
         SERVER,
-        "            self._debts.wait_for(\n                lambda: self._ended >= first_with_it, self._settings.timeout_ms / 1000\n            )\n",
-        "",
+        "                self._debts.wait_for(\n                    lambda: self._ended >= first_with_it, self._settings.timeout_ms / 1000\n                )\n                or self._send_what_is_owed()\n",
+        "                self._send_what_is_owed()\n",
         ("tests/test_soak.py",),
+    ),
+    (
+        "what is owed is sent by a thread that may get no processor in time",
+        SERVER,
+        "        while self._sent < len(self._owed):\n",
+        "        while self._sent < len(self._owed) and threading.current_thread() is self._deliverer:\n",
+        OUTAGES,
+    ),
+    (
+        "what could not be sent in time is not counted",
+        SERVER,
+        "        if not is_safe:\n",
+        "        if False:\n",
+        OUTAGES,
     ),
     (
         "what could not be sent is forgotten",
