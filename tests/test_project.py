@@ -208,7 +208,7 @@ def test_what_has_no_windows_wheel_is_not_asked_for_on_windows() -> None:
 
 
 def without_code(text: str) -> str:
-    """Return a text in Markdown without its blocks of code, whose links are those of other files."""
+    """Return Markdown without its blocks of code, whose links are those of other files."""
     return re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
