@@ -78,7 +78,9 @@ class Copy:
             path.write_text(action.block, encoding="utf-8")
         elif match := AT_ITS_END.search(action.asked):
             path = self.root / match[1]
-            path.write_text(path.read_text(encoding="utf-8") + action.block, encoding="utf-8")
+            between = "\n\n" if path.suffix == ".py" else ""
+            text = path.read_text(encoding="utf-8")
+            path.write_text(text + between + action.block, encoding="utf-8")
         elif match := BELOW.search(action.asked):
             self.insert(self.root / match[1], match[2], action.block)
         elif match := RUN.search(action.asked):
