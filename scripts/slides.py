@@ -147,10 +147,9 @@ def pieces_of_prose(cell: NotebookNode) -> list[Piece]:
 
     for block in blocks(cell.source):
         too_high = sum(height_of(part) for part in [*parts, block]) > ROOM
-        after_heading = parts and all(HEADING.match(part) for part in parts)
-        if begins(block) or (too_high and not after_heading):
-            if not (after_heading and begins(block) == "subslide"):
-                cut()
+        is_below_heading = all(HEADING.match(part) for part in parts)  # and stays there
+        if begins(block) == "slide" or (not is_below_heading and (begins(block) or too_high)):
+            cut()
         parts.append(block)
         if block.startswith(PICTURE):
             cut()  # it belongs to the picture above, and the rest need not
@@ -271,7 +270,9 @@ def _formula(tex: str) -> str:
     data = base64.b64encode(picture.getvalue()).decode()
     style = f"vertical-align: -{depth:.0f}pt"
     alt = tex.replace('"', "&quot;")
-    return f'<img class="formula" style="{style}" alt="{alt}" src="data:image/svg+xml;base64,{data}">'
+    return (
+        f'<img class="formula" style="{style}" alt="{alt}" src="data:image/svg+xml;base64,{data}">'
+    )
 
 
 def html(notebook: NotebookNode, name: str) -> str:
@@ -279,7 +280,7 @@ def html(notebook: NotebookNode, name: str) -> str:
     from nbconvert import SlidesExporter
     from traitlets.config import Config
 
-    exporter = SlidesExporter(
+    exporter = SlidesExporter(  # type: ignore[no-untyped-call]
         config=Config(SlidesExporter={"reveal_width": str(WIDTH), "reveal_height": str(HEIGHT)}),
         template_name="slides",
         extra_template_basedirs=[str(TEMPLATES)],
