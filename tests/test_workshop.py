@@ -13,7 +13,7 @@ from typing import NamedTuple
 import nbformat
 import pytest
 from nbformat import NotebookNode
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image, ImageChops
 
 from scripts import thumbnails, timetable
 from scripts.minutes import measured
@@ -25,7 +25,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 IDS = [path.stem for path in NOTEBOOKS]
 TEXT = INSTRUCTOR.read_text(encoding="utf-8")
 MOST_BYTES = 15_000  # of a thumbnail
-ALIKE = 4  # of 255: how far a thumbnail may be from one that this Pillow makes, in the mean
+CLEARLY = 32  # of 255 levels
+UNLIKE = 0.005  # of the pixels of a thumbnail, against one that this Pillow makes
 
 read_notebook = {path.stem: nbformat.read(path, as_version=4) for path in NOTEBOOKS}
 
@@ -339,9 +340,16 @@ def test_a_thumbnail_looks_like_its_picture(picture: Picture) -> None:
     """By what is to be seen: another Pillow may compress it in other bytes."""
     fresh = thumbnails.thumbnail(picture.png).convert("RGB")
     with Image.open(picture.file) as kept:
-        difference = ImageChops.difference(kept.convert("RGB"), fresh)
+        assert differing(kept.convert("RGB"), fresh) < UNLIKE
+    empty = Image.new("RGB", fresh.size, "white")
+    assert differing(empty, fresh) > 5 * UNLIKE  # else the test above would see nothing
 
-    assert max(ImageStat.Stat(difference).mean) < ALIKE
+
+def differing(one: Image.Image, other: Image.Image) -> float:
+    """Return which share of the pixels differs clearly."""
+    assert one.size == other.size
+    seen = ImageChops.difference(one, other).convert("L").histogram()
+    return sum(seen[CLEARLY:]) / sum(seen)
 
 
 def test_no_thumbnail_is_left_over() -> None:
