@@ -21,6 +21,8 @@ APART = 1 / 3  # by how much of the estimate a statement may differ from it
 STATED = re.compile(
     r"\*\*It takes\*\* about (\d+) minutes to read and run, (\d+) with the exercises"
 )
+CORE = re.compile(r"The core takes about (\d+) minutes")
+FURTHER = re.compile(r"^#+ (.*) \(further\)$", re.MULTILINE)
 HEADER = """\
 What each lesson takes: {words} words a minute, prose and code; {prediction} minute for a
 prediction; {exercise} minutes for an exercise. Written by `make notebooks`.
@@ -41,6 +43,9 @@ class Minutes:
         predictions: how many.
         exercises: how many.
         stated: its minutes as it says them, without the exercises and with them; 0 for nothing.
+        core: its minutes without the exercises and what is marked *further*, as it says them; those
+            without the exercises where nothing is.
+        further: the titles of the parts that are marked so.
     """
 
     lesson: str
@@ -49,6 +54,8 @@ class Minutes:
     predictions: int
     exercises: int
     stated: tuple[int, int]
+    core: int = 0
+    further: tuple[str, ...] = ()
 
     @property
     def estimated(self) -> tuple[float, float]:
@@ -67,14 +74,18 @@ def measured() -> Iterator[Minutes]:
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cells = nbformat.read(path, as_version=4).cells  # type: ignore[no-untyped-call]
         code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
-        stated = STATED.search(cells[0].source)
+        stated, core = (each.search(cells[0].source) for each in (STATED, CORE))
+        reading, all_of_it = (int(stated[1]), int(stated[2])) if stated else (0, 0)
+        prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
         yield Minutes(
             path.stem,
             sum(len(cell.source.split()) for cell in cells),
             len(cells),
             code.count("labkit.predict("),
             code.count("labkit.check("),
-            (int(stated[1]), int(stated[2])) if stated else (0, 0),
+            (reading, all_of_it),
+            int(core[1]) if core else reading,
+            tuple(FURTHER.findall(prose)),
         )
 
 

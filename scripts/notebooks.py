@@ -2,7 +2,9 @@
 
 A notebook's inputs are its code cells and labkit's source. Their digest is kept in the notebook's
 metadata. Other metadata is reduced to what is the same on every machine, so that a diff shows what
-changed. Lessons run on the wheel's server, which every reader has, and know nobody's progress.
+changed; and where slides begin is written there. Lessons run on the wheel's server, which every
+reader has, and know nobody's progress. What is made from the notebooks is made anew: the table of
+minutes, the timetables, the README's table and its thumbnails, and where each claim comes from.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 import labkit
-from scripts import minutes
+from scripts import claims, minutes, slides, thumbnails, timetable
 
 ROOT = Path(__file__).parents[1]
 CELL_TIMEOUT = 60  # seconds
@@ -63,7 +65,9 @@ def bring_up_to_date(names: list[str]) -> int:
         nbformat.write(notebook, path)  # type: ignore[no-untyped-call]
         print(f"{path.name}: executed in {time.monotonic() - began:.0f} s", *found, sep="\n  ")
     minutes.TABLE.write_text(minutes.table())
-    return problems
+    timetable.main()
+    thumbnails.main()
+    return problems + claims.main()
 
 
 def inputs(notebook: NotebookNode) -> str:
@@ -79,7 +83,7 @@ def inputs(notebook: NotebookNode) -> str:
 
 
 def normalise(notebook: NotebookNode, digest: str) -> None:
-    """Drop what differs from run to run or machine to machine, and number the cells' ids."""
+    """Drop what differs from run to run or machine to machine; number cells, and mark slides."""
     notebook.metadata = {
         "kernelspec": KERNEL,
         "language_info": {"name": "python"},
@@ -93,6 +97,7 @@ def normalise(notebook: NotebookNode, digest: str) -> None:
             cell.outputs = joined(cell.outputs)
             for output in cell.outputs:  # a widget's name is chance, and its kernel has ended
                 output.get("data", {}).pop(WIDGET, None)
+    slides.mark(notebook)
 
 
 def joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
