@@ -31,7 +31,7 @@ def most_entries(server: RedisServer) -> int:
     elif free >= ENOUGH:
         most, why = 1_000_000, "4 GB or more are free"
     else:
-        most, why = 100_000, f"{free / GB:.1f} GB are free, less than 4"
+        most, why = 100_000, f"{free // (GB // 10) / 10:.1f} GB are free, less than 4"
     print(f"Memory    {why}: tags of up to {most:,} entries")
     return most
 
