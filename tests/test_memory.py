@@ -21,7 +21,7 @@ def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(memory, "GROUPS", tmp_path / "fs")
     monkeypatch.setattr(memory, "OWN_GROUPS", tmp_path / "own")
     machine = SimpleNamespace(available=8 * GB)
-    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: machine)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: machine)
     return tmp_path
 
 
