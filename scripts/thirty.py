@@ -33,6 +33,7 @@ from typing import Any
 
 import nbformat
 import psutil  # type: ignore[import-untyped]
+from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 
 from labkit.measure.memory import GB
@@ -324,11 +325,16 @@ def machine() -> str:
 def execute(lesson: str, cells: int | None = None) -> None:
     """Be a learner: execute a lesson, say which cells failed, and wait to be told to end."""
     notebook = nbformat.read(NOTEBOOKS[lesson], as_version=4)  # type: ignore[no-untyped-call]
+    # Not TCP: Jupyter looks for free ports and lets go of them, and the kernel takes them a moment
+    # later. Of thirty that start at once, one or two find theirs taken, and end.
+    manager = KernelManager(kernel_name="python3", transport="ipc")
     client = NotebookClient(
         notebook,
+        km=manager,
         timeout=None,  # thirty at once take as long as they take
         allow_errors=True,
         resources={"metadata": {"path": NOTEBOOKS[lesson].parent}},
+        startup_timeout=600,
         extra_arguments=["--log-level=ERROR"],
     )
     failed = []
