@@ -327,7 +327,8 @@ def execute(lesson: str, cells: int | None = None) -> None:
     notebook = nbformat.read(NOTEBOOKS[lesson], as_version=4)  # type: ignore[no-untyped-call]
     # Not TCP: Jupyter looks for free ports and lets go of them, and the kernel takes them a moment
     # later. Of thirty that start at once, one or two find theirs taken, and end.
-    manager = KernelManager(kernel_name="python3", transport="ipc")
+    file = Path(tempfile.gettempdir(), f"kernel-{os.getpid()}.json")  # its sockets lie beside it
+    manager = KernelManager(kernel_name="python3", transport="ipc", connection_file=str(file))
     client = NotebookClient(
         notebook,
         km=manager,
@@ -338,7 +339,7 @@ def execute(lesson: str, cells: int | None = None) -> None:
         extra_arguments=["--log-level=ERROR"],
     )
     failed = []
-    with client.setup_kernel():
+    with client.setup_kernel(cleanup_kc=True):  # it leaves alone what it is given
         [kernel] = psutil.Process().children()
         _say({"kernel": kernel.pid})
         for number, cell in enumerate(notebook.cells[:cells]):

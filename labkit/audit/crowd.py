@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from labkit.audit.probe import PATIENCE, Failed, one_line
+from labkit.audit.probe import Failed, one_line, patience
 from labkit.audit.site import Site
 from labkit.servers.processes import fork
 
@@ -80,7 +80,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
     Raises:
         Failed: it does not.
     """
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience()
     while not holds():
         if time.monotonic() > end:
             raise Failed("the function was not called")
