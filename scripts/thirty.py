@@ -27,6 +27,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -236,8 +237,8 @@ def run(
                 threading.Event().wait(EVERY)
             look(group, room, figures)
             figures.open_to_others += room.open_to_others()
-            for learner in group:
-                learner.end()
+            with ThreadPoolExecutor(len(group)) as pool:
+                list(pool.map(Learner.end, group))
             print(f"{lesson} {WAYS[way]}: {len(everybody)} of {learners}", flush=True)
     finally:
         for learner in everybody:

@@ -135,10 +135,6 @@ def test_the_figures_are_those_of_thirty_learners_without_a_problem():
     assert all(each.alive == 30 for (_, way), each in rooms.items() if way == "once")
 
 
-def test_every_lesson_has_its_memory_stated():
-    assert {each.lesson for each in kept() if each.learners == 1} == set(NOTEBOOKS)
-
-
 # Lesson 08 at both sizes.
 
 
