@@ -17,6 +17,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from labkit.errors import LabError
+from labkit.shop.stored import copy_seeded
 from scripts import thirty
 from scripts.thirty import FIGURES, NOTEBOOKS, PAGE, Figures, Room, page, run
 from tests.kills import MARK
@@ -149,3 +151,25 @@ def test_lesson_08_says_nothing_of_a_million_entries_before_it_has_asked_for_the
     assert "4 GB free" in part[0].source
     assert asked == 1
     assert with_text == [0]  # where both sizes are named
+
+
+# One folder of seeded databases for all users of a machine.
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("sqlite", 0o755), ("postgres", 0o700)])
+def test_others_may_read_a_stored_sqlite_and_no_stored_postgres(monkeypatch, tmp_path, kind, mode):
+    monkeypatch.setenv("LABKIT_DATA", str(tmp_path / "data"))
+    copy_seeded(kind, 5, 5, tmp_path / "copy", lambda folder: {})
+    [stored] = (tmp_path / "data").glob("shop-*")
+
+    assert stored.stat().st_mode & 0o777 == mode
+    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_stored_database_that_is_not_to_be_read_is_not_called_damaged(monkeypatch, tmp_path):
+    monkeypatch.setenv("LABKIT_DATA", str(tmp_path / "data"))
+    copy_seeded("sqlite", 5, 5, tmp_path / "first", lambda folder: {})
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+
+    with pytest.raises(LabError, match="is another user's.*\nSet LABKIT_DATA"):
+        copy_seeded("sqlite", 5, 5, tmp_path / "second", lambda folder: {})
