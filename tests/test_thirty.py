@@ -171,5 +171,5 @@ def test_a_stored_database_that_is_not_to_be_read_is_not_called_damaged(monkeypa
     copy_seeded("sqlite", 5, 5, tmp_path / "first", lambda folder: {})
     monkeypatch.setattr(os, "access", lambda path, mode: False)
 
-    with pytest.raises(LabError, match="is another user's.*\nSet LABKIT_DATA"):
+    with pytest.raises(LabError, match=r"is another user's.*\nSet LABKIT_DATA"):
         copy_seeded("sqlite", 5, 5, tmp_path / "second", lambda folder: {})
