@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from labkit.audit.adapter import DoesNotApply
-from labkit.audit.probe import PATIENCE, Failed, one_line
+from labkit.audit.probe import Failed, one_line, patience
 from labkit.audit.site import Site
 from labkit.servers.processes import fork
 
@@ -81,7 +81,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
     Raises:
         Failed: it does not.
     """
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience()
     while not holds():
         if time.monotonic() > end:
             raise Failed("the function was not called")
@@ -116,7 +116,7 @@ class Process:
         told = self._pipe.read() if in_time else b""
         self.kill()
         if not told:
-            raise Failed(f"no answer within {seconds:g} s" if not in_time else "a process crashed")
+            raise Failed(f"no answer within {seconds:.0f} s" if not in_time else "a process crashed")
         result = json.loads(told)
         if "error" in result:
             raise Failed(result["error"])
@@ -177,11 +177,11 @@ class Neighbour:
     def _next(self) -> Any:
         with selectors.DefaultSelector() as selector:
             selector.register(self._heard, selectors.EVENT_READ)
-            if not selector.select(PATIENCE):
+            if not selector.select(seconds := patience()):
                 self._process.kill()
-                raise Failed(f"no answer within {PATIENCE:g} s")
+                raise Failed(f"no answer within {seconds:.0f} s")
         if not (line := self._heard.readline()):  # it has ended
-            self._process.result_within(PATIENCE)
+            self._process.result_within(patience())
             raise Failed("a process crashed")
         result, why_not = json.loads(line)
         if why_not:

@@ -21,7 +21,7 @@ from inspect import isawaitable
 from typing import Any
 
 from labkit.audit import guard
-from labkit.audit.probe import FAIL, PROBES, Probe, Row, Trial, judge, one_line
+from labkit.audit.probe import FAIL, PROBES, Probe, Row, Trial, busy, judge, one_line
 from labkit.audit.report import Scoreboard
 from labkit.audit.site import opened, redis_program
 from labkit.audit.target import NotAuditable, Target
@@ -161,7 +161,7 @@ def _rows(target: Target, probes: Sequence[Probe], dog: Watchdog) -> Generator[R
     Raises:
         NotAuditable: the cache goes elsewhere, or all of it takes too long.
     """
-    deadline = time.monotonic() + AUDIT_SECONDS
+    deadline = time.monotonic() + AUDIT_SECONDS * busy()
     waiting = list(probes)
     running: dict[Child, Probe] = {}
     try:
@@ -205,7 +205,7 @@ class Child:
 
     def __init__(self, work: Callable[[], dict[str, Any]], dog: Watchdog) -> None:
         self.timed_out = False
-        self.deadline = time.monotonic() + PROBE_SECONDS
+        self.deadline = time.monotonic() + PROBE_SECONDS * busy()
         self._dog = dog
         reader, writer = os.pipe()
         self.pid = fork()

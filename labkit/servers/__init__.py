@@ -5,7 +5,7 @@ from labkit.servers.keeper import Keeper
 from labkit.servers.postgres import create_cluster, find_postgres, start_postgres, stop_postgres
 from labkit.servers.redis import RedisServer, choose_redis, start_redis
 from labkit.servers.sentinel import spare_sentinel
-from labkit.servers.spare import spare_redis, used_memory
+from labkit.servers.spare import spare_redis, used_cpu_ms, used_memory
 
 __all__ = [
     "Keeper",
@@ -19,5 +19,6 @@ __all__ = [
     "start_postgres",
     "start_redis",
     "stop_postgres",
+    "used_cpu_ms",
     "used_memory",
 ]

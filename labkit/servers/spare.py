@@ -45,3 +45,15 @@ def used_memory(client: redis.Redis) -> int:
         return int(client.info("memory")["used_memory"])
     except redis.ResponseError:
         return 0
+
+
+def used_cpu_ms(client: redis.Redis) -> float:
+    """Return how long a server's processor has worked, in milliseconds; 0 on fakeredis.
+
+    Unlike the time that a command takes, it is the same on an idle machine and on a busy one.
+    """
+    try:
+        cpu = client.info("cpu")
+    except redis.ResponseError:
+        return 0.0
+    return 1000 * (float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"]))

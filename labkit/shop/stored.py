@@ -2,7 +2,8 @@
 
 A database is built beside its final place and renamed when it is complete, so a folder with the
 right name is a whole database. Its manifest holds a checksum, which every copy is checked against.
-Each lab works on a copy of its own: what one lesson writes, no other lesson sees.
+Each lab works on a copy of its own: what one lesson writes, no other lesson sees. SQLite's may be
+read by everybody, so that the users of one machine can share a folder that one of them has filled.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from labkit.shop.rows import SCHEMA_VERSION
 CHUNK = 1 << 20  # bytes
 MANIFEST = "manifest.json"
 BUILDING = ".seeding"  # the prefix of what is not complete yet
+SHARED = ("sqlite",)  # PostgreSQL wants its files for its owner alone
 
 Counts = dict[str, int]
 Build = Callable[[Path], Counts]
@@ -55,7 +57,8 @@ def copy_seeded(kind: str, users: int, orders: int, target: Path, build: Build) 
         The number of rows of each table.
 
     Raises:
-        LabError: the stored database is damaged, or the disk is full or not to be written to.
+        LabError: the stored database is damaged or another user's, or the disk is full or not to
+            be written to.
     """
     folder = data_folder()
     stored = folder / f"shop-{kind}-{users}-{orders}-v{SCHEMA_VERSION}"
@@ -66,7 +69,8 @@ def copy_seeded(kind: str, users: int, orders: int, target: Path, build: Build) 
             with FileLock(folder / ".lock"):
                 if not stored.exists():
                     _remove_unfinished(folder)
-                    _build(stored, build)
+                    _build(stored, build, mode=0o755 if kind in SHARED else 0o700)
+    _expect_readable(stored)
     manifest = _read_manifest(stored)
     with _disk_errors(target.parent):
         copy_folder(stored, target)
@@ -95,13 +99,14 @@ def remove_seeded() -> list[str]:
     return removed
 
 
-def _build(stored: Path, build: Build) -> None:
+def _build(stored: Path, build: Build, mode: int) -> None:
     unfinished = stored.with_name(f"{BUILDING}-{stored.name}")
     unfinished.mkdir(mode=0o700)
     try:
         counts = build(unfinished)
         manifest = {"rows": counts, "checksum": _checksum(unfinished)}
         (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        unfinished.chmod(mode)
         unfinished.rename(stored)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -111,6 +116,14 @@ def _build(stored: Path, build: Build) -> None:
 def _remove_unfinished(folder: Path) -> None:
     for leftover in folder.glob(f"{BUILDING}-*"):
         shutil.rmtree(leftover)
+
+
+def _expect_readable(stored: Path) -> None:
+    if not all(os.access(path, os.R_OK) for path in (stored, *stored.rglob("*"))):
+        raise LabError(
+            f"the seeded database {stored.name} in {stored.parent} is another user's, and is not "
+            "to be read.\nSet LABKIT_DATA to a folder of yours: it will be seeded there."
+        )
 
 
 def _read_manifest(stored: Path) -> dict[str, Any]:

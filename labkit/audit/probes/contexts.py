@@ -10,7 +10,7 @@ from functools import partial
 
 from labkit.audit import questions
 from labkit.audit.crowd import Process
-from labkit.audit.probe import PATIENCE, Failed, Trial, expect, probe
+from labkit.audit.probe import Failed, Trial, expect, patience, probe
 from labkit.audit.site import NEW, OLD
 from labkit.shop.models import User
 
@@ -24,7 +24,7 @@ def outside_a_request(trial: Trial) -> str:
     """Ask twice where no application is current: in the main thread, and in another."""
     ask = trial.cached(questions.rows_of)
     before = trial.site.sql
-    answers = [ask(1), ask(1), *(trial.within(PATIENCE, partial(ask, 2)) for _ in range(2))]
+    answers = [ask(1), ask(1), *(trial.within(patience(), partial(ask, 2)) for _ in range(2))]
     right = sum(
         answer == [{"id": user, "region": OLD}]
         for user, answer in zip((1, 1, 2, 2), answers, strict=True)
@@ -43,7 +43,7 @@ def uncommitted_rows(trial: Trial) -> str:
     _flush(trial, 1, 2)
     own = [ask(user) for user in (1, 2)]
     session.rollback()
-    others = [trial.within(PATIENCE, partial(ask, user)) for user in (1, 2)]
+    others = [trial.within(patience(), partial(ask, user)) for user in (1, 2)]
     seen = f"{own.count(NEW)} of 2 rows seen by their writer"
     evidence = f"{seen}, {others.count(NEW)} by others after the rollback"
     return expect(own == [NEW, NEW] and others == [OLD, OLD], evidence)
@@ -53,7 +53,7 @@ def uncommitted_rows(trial: Trial) -> str:
 def invalidation_before_commit(trial: Trial) -> str:
     """Flush, invalidate, have somebody else ask, and only then commit."""
     ask = trial.cached(questions.region_in_session)
-    elsewhere = partial(trial.within, PATIENCE, partial(ask, 1))
+    elsewhere = partial(trial.within, patience(), partial(ask, 1))
     elsewhere()
     _flush(trial, 1)
     trial.invalidate(ask, 1)

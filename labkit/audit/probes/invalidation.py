@@ -11,7 +11,7 @@ from typing import Any
 from labkit.audit import questions
 from labkit.audit.adapter import DoesNotApply
 from labkit.audit.crowd import PAUSE, Process
-from labkit.audit.probe import PATIENCE, Trial, expect, probe
+from labkit.audit.probe import Trial, expect, patience, probe
 from labkit.audit.site import NEW, OLD, USERS
 
 ONE, FEW, MANY = 1, 10, 100  # entries
@@ -61,7 +61,7 @@ def other_processes(trial: Trial) -> str:
     reached = []
 
     def elsewhere(user: int, invalidate: Callable[[Trial], None]) -> None:
-        why_not = Process(lambda: _why_not(invalidate, trial.anew())).result_within(PATIENCE)
+        why_not = Process(lambda: _why_not(invalidate, trial.anew())).result_within(patience())
         if why_not:
             raise DoesNotApply(why_not)
         reached.append(_becomes_new(ask, user))

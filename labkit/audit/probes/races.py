@@ -8,7 +8,7 @@ from functools import partial
 
 from labkit.audit import questions
 from labkit.audit.crowd import PAUSE, Crowd, Process, wait_until
-from labkit.audit.probe import PATIENCE, Trial, expect, probe
+from labkit.audit.probe import PATIENCE, Trial, expect, patience, probe
 from labkit.audit.site import NEW, OLD, Broken
 
 A_WHILE = 0.5  # seconds that an invalidation gets while a load is under way: it may wait for it
@@ -40,8 +40,8 @@ def _overtake(trial: Trial, ask: Callable[[], str], invalidate: Callable[[], Non
     writer = trial.begin(invalidate)
     writer.ended_within(A_WHILE)
     gate.open()
-    reader.result_within(PATIENCE)
-    writer.result_within(PATIENCE)
+    reader.result_within(patience())
+    writer.result_within(patience())
     answer = ask()
     return expect(answer == NEW, f"afterwards it answers {answer!r}, the database has {NEW!r}")
 
@@ -66,7 +66,7 @@ def stampede_processes(trial: Trial) -> str:
             Process(lambda: _crowd(trial.anew(), crowd, THREADS_EACH)) for _ in range(PROCESSES)
         ]
         for process in processes:
-            answers.extend(process.result_within(PATIENCE))
+            answers.extend(process.result_within(patience()))
 
     return _once(trial.selects(run), answers, callers)
 
@@ -74,7 +74,7 @@ def stampede_processes(trial: Trial) -> str:
 def _crowd(trial: Trial, crowd: Crowd, callers: int = THREADS) -> list[str]:
     ask = trial.cached(questions.region_of)
     calls = [trial.begin(lambda: crowd.call(lambda: ask(1))) for _ in range(callers)]
-    return [call.result_within(PATIENCE) for call in calls]
+    return [call.result_within(patience()) for call in calls]
 
 
 def _once(selects: int, answers: list[str], callers: int) -> str:
