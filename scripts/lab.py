@@ -32,6 +32,8 @@ def main() -> None:
     if not _has_browser():
         arguments.append("--no-browser")
     arguments += sys.argv[1:]
+    # So that `labkit` is found in JupyterLab's terminals.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     os.execv(sys.executable, arguments)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import os
 import re
@@ -185,6 +186,22 @@ def test_a_data_folder_that_cannot_be_written_to_fails(capsys, monkeypatch, tmp_
     assert found["data folder"].startswith("FAIL: ")
     assert found["data folder"].endswith("Set LABKIT_DATA to a folder that you can write to")
     assert status == 1
+
+
+@pytest.mark.parametrize("seeded", [True, False])
+def test_a_data_folder_that_may_only_be_read_does_where_a_shop_is_in_it(
+    seeded, capsys, monkeypatch, tmp_path
+):
+    def refuse(**where):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    labkit.start("fake", users=5, orders=5).close()
+    if not seeded:
+        shutil.rmtree(next((tmp_path / "data").glob("shop-*")))
+    monkeypatch.setattr("labkit.doctor.tempfile.TemporaryFile", refuse)
+    status, found = report(capsys)
+    assert found["data folder"].startswith("OK can be read" if seeded else "FAIL: ")
+    assert status == (0 if seeded else 1)
 
 
 def test_the_doctor_leaves_nothing_behind(capsys, monkeypatch, tmp_path):

@@ -116,7 +116,8 @@ class Process:
         told = self._pipe.read() if in_time else b""
         self.kill()
         if not told:
-            raise Failed(f"no answer within {seconds:.0f} s" if not in_time else "a process crashed")
+            late = f"no answer within {seconds:.0f} s"
+            raise Failed("a process crashed" if in_time else late)
         result = json.loads(told)
         if "error" in result:
             raise Failed(result["error"])
