@@ -152,14 +152,16 @@ class Stored:
             yield partial(self._make_list, key)
 
     def _make_list(self, key: bytes) -> None:
-        self._redis.delete(key)
-        self._redis.rpush(key, b"1")
+        with self._redis.pipeline(transaction=True) as at_once:
+            at_once.delete(key).rpush(key, b"1").execute()
 
     def put_back(self) -> None:
-        """Have all of it as it was."""
-        self._redis.flushdb()
-        for key, ttl, dump in self._kept:
-            self._redis.restore(key, ttl, dump)
+        """Have all of it as it was, before a thread of the cache's writes there by itself."""
+        with self._redis.pipeline(transaction=True) as at_once:
+            at_once.flushdb()
+            for key, ttl, dump in self._kept:
+                at_once.restore(key, ttl, dump)
+            at_once.execute()
 
 
 @probe("03", "a value that a stranger has written runs no code")
