@@ -1,9 +1,9 @@
 """Build the site of the executed lessons: what `make site` runs.
 
-Sphinx, with MyST-NB and the theme Furo, makes it from copies in `build/site-source`, laid out as the
-repository is; nothing is executed, and nothing fetched. The copies have what a page needs and a
-notebook in JupyterLab does not: each picture its alternative text, each exercise its hints and its
-solution, folded. A link to a file that is no page leads to a page that shows the file.
+Sphinx, with MyST-NB and the theme Furo, makes it from copies in `build/site-source`, laid out as
+the repository is. Nothing is executed, and nothing fetched. The copies have what a page needs, and
+a notebook in JupyterLab does not: each picture its alternative text, each exercise its hints and
+its solution, folded. A link to a file that is no page leads to a page that shows the file.
 """
 
 from __future__ import annotations
@@ -114,12 +114,12 @@ def describe_pictures(notebook: NotebookNode, name: str) -> None:
     Raises:
         SiteError: a cell has several pictures, or no description follows it.
     """
-    following = [*notebook.cells[1:], nbformat.v4.new_markdown_cell()]
+    following = [*(cell.source for cell in notebook.cells[1:]), ""]
     for number, (cell, after) in enumerate(zip(notebook.cells, following, strict=True)):
         pictures = sum("image/png" in output.get("data", {}) for output in cell.get("outputs", ()))
         if not pictures:
             continue
-        described = PICTURE.match(after.source)
+        described = PICTURE.match(after)
         if pictures > 1 or described is None:
             raise SiteError(f"{name}, cell {number}: one picture, and *The picture: ...* after it.")
         text = " ".join(described[1].replace("`", "").split())
@@ -145,7 +145,7 @@ def fold_exercises(notebook: NotebookNode) -> None:
         if cell.cell_type == "code":
             folded = "\n\n".join(map(folded_help, CHECKED.findall(cell.source)))
             if folded:
-                cells.append(nbformat.v4.new_markdown_cell(folded))
+                cells.append(nbformat.v4.new_markdown_cell(folded))  # type: ignore[no-untyped-call]
     notebook.cells = cells
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import os
 import re
 import shutil
@@ -39,7 +40,7 @@ needs_browser = pytest.mark.skipif(find_browser() is None, reason="no chromium o
 
 
 def notebook_of(lesson: str) -> Any:
-    return nbformat.read(ROOT / "notebooks" / f"{lesson}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+    return nbformat.read(ROOT / "notebooks" / f"{lesson}.ipynb", as_version=4)
 
 
 def digests() -> dict[str, str]:
@@ -159,13 +160,11 @@ def test_nothing_that_a_page_loads_is_elsewhere(site: Path, pages: dict[str, Rea
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
-def test_every_picture_is_there_and_says_what_it_shows(
-    pages: dict[str, Read], lesson: str
-) -> None:
+def test_every_picture_is_there_and_says_what_it_shows(pages: dict[str, Read], lesson: str) -> None:
     cells = notebook_of(lesson).cells
     told = [
         " ".join(after.source.replace("`", "").split()).lower()
-        for cell, after in zip(cells, cells[1:], strict=False)
+        for cell, after in itertools.pairwise(cells)
         if any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
     ]
     images = pages[f"notebooks/{lesson}.html"].images
@@ -214,7 +213,7 @@ def test_each_page_has_one_title_and_no_level_is_left_out(pages: dict[str, Read]
     for name, page in pages.items():
         assert page.headings[0] == 1, name
         assert page.headings.count(1) == 1, name
-        for above, below in zip(page.headings, page.headings[1:], strict=False):
+        for above, below in itertools.pairwise(page.headings):
             assert below <= above + 1, name
 
 

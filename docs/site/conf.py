@@ -9,12 +9,14 @@ from sphinx.writers.html5 import HTML5Translator
 
 project = "A workbench for query caches"
 html_title = project
-language = "en_GB"
+language = "en"
 extensions = ["myst_nb"]
 exclude_patterns = [".doctrees"]
 
 nb_execution_mode = "off"  # what is committed is shown
 nb_merge_streams = True
+highlight_language = "text"  # of a block that names none
+smartquotes = False
 myst_enable_extensions = ["dollarmath", "html_image"]
 myst_heading_anchors = 3
 # Lessons are CommonMark with formulas: nothing in them is meant as one of MyST's own marks.

@@ -1,8 +1,11 @@
 "use strict";
 
 // What scrolls sideways can be reached by the keyboard, and is named; nothing else gets a tab stop.
+const BOXES =
+  "pre, .text_html, .table-wrapper, .formula, .cell_output:has(> img), p:has(> img:only-child)";
+
 function nameWhatScrolls() {
-  for (const box of document.querySelectorAll("pre, .text_html, .table-wrapper, .formula")) {
+  for (const box of document.querySelectorAll(BOXES)) {
     const scrolls = box.scrollWidth > box.clientWidth;
     for (const [name, value] of [["tabindex", "0"], ["role", "group"], ["aria-label", "scrolls sideways"]]) {
       if (scrolls) box.setAttribute(name, value);
@@ -16,13 +19,14 @@ function openDrawersByKey() {
   const drawers = { __navigation: "All pages", __toc: "This page" };
   for (const label of document.querySelectorAll(".nav-overlay-icon, .toc-overlay-icon")) {
     const box = document.getElementById(label.htmlFor);
-    label.setAttribute("role", "button");
-    label.setAttribute("tabindex", "0");
-    label.setAttribute("aria-label", drawers[label.htmlFor]);
-    const tell = () => label.setAttribute("aria-expanded", box.checked);
+    const icon = label.querySelector(".icon");
+    icon.setAttribute("role", "button");
+    icon.setAttribute("tabindex", "0");
+    icon.setAttribute("aria-label", drawers[label.htmlFor]);
+    const tell = () => icon.setAttribute("aria-expanded", box.checked);
     tell();
     box.addEventListener("change", tell);
-    label.addEventListener("keydown", (event) => {
+    icon.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" && event.key !== " ") return;
       event.preventDefault();
       box.click();
