@@ -2,7 +2,7 @@
 
 // What scrolls sideways can be reached by the keyboard, and is named; nothing else gets a tab stop.
 const BOXES =
-  "pre, .text_html, .table-wrapper, .formula, .cell_output:has(> img), p:has(> img:only-child)";
+  "pre, .text_html, .table-wrapper, .formula, .cell_output:has(> img), p:has(> img)";
 
 function nameWhatScrolls() {
   for (const box of document.querySelectorAll(BOXES)) {
