@@ -73,7 +73,7 @@ def build(into: Path) -> None:
     for folder in (into, source):
         shutil.rmtree(folder, ignore_errors=True)
     write_source(source)
-    options = ["--quiet", "--fail-on-warning", "--keep-going", "--jobs=auto", "--color"]
+    options = ["--quiet", "--fail-on-warning", "--keep-going", "--jobs=auto"]
     # What Sphinx keeps for the next time is no part of the site.
     kept = ["--doctree-dir", str(source / ".doctrees"), "--conf-dir", str(SETTINGS)]
     if sphinx_build(["--builder=html", *options, *kept, str(source), str(into)]):

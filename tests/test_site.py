@@ -98,8 +98,9 @@ class Read(HTMLParser):
         if tag == "a" and "href" in found:
             self.links.append(str(found["href"]))
         self.loaded += [str(found[name]) for name in ("src", "srcset", "data") if name in found]
-        if tag == "link" and found.get("rel") not in ("next", "prev", "index", "search"):
-            self.loaded.append(str(found["href"]))
+        if tag == "link":
+            clicked = found["rel"] in ("next", "prev", "index", "search")
+            (self.links if clicked else self.loaded).append(str(found["href"]))
         if tag == "img":
             self.images.append(found)
         if re.fullmatch("h[1-6]", tag):
