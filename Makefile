@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Each target sets up what it needs, once, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help lab site test lint notebooks matrix witness bench mutations pins clean
+.PHONY: help lab site slides test lint notebooks matrix witness bench mutations pins clean
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	command -v $$p >/dev/null 2>&1 \
@@ -17,6 +17,9 @@ lab: $(READY) ## open JupyterLab on lesson 00
 
 site: $(READY) ## build the lessons as web pages, to be read without running anything
 	@$(BIN)/python -m scripts.site
+
+slides: $(READY) ## write the lessons as slides, to build/slides
+	@$(BIN)/python -m scripts.slides
 
 test: $(READY) ## run every test and every notebook
 	$(BIN)/python -m pytest
