@@ -12,7 +12,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,7 +93,7 @@ class Copy:
 
     def insert(self, path: Path, beginning: str, block: str) -> None:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        [place] = (n for n, line in enumerate(lines) if line.startswith(beginning))
+        [place] = (n for n, line in enumerate(lines) if line.lstrip().startswith(beginning))
         lines.insert(place + 1, block)
         path.write_text("".join(lines), encoding="utf-8")
 
@@ -129,7 +128,7 @@ def actions(section: str, guide: str = GUIDE) -> list[Action]:
         end = 0
         for match in BLOCK.finditer(step):
             asked = " ".join(step[end : match.start()].split())
-            block = textwrap.dedent(match[2])
+            block = re.sub("^   ", "", match[2], flags=re.MULTILINE)
             found.append(Action(f"{section}, {number}", asked, block))
             end = match.end()
     return found

@@ -222,8 +222,15 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     ),
     (
         "any answer is a delivery",
+        SERVER,
+        "tokens.check(line.read(PATIENCE), 1 + len(qualified))",
+        "line.read(PATIENCE)",
+        OUTAGES,
+    ),
+    (
+        "any answer is an invalidation",
         TOKENS,
-        "        _check(answer, len(tags))\n",
+        "        check(answer, len(tags))\n",
         "",
         OUTAGES,
     ),
