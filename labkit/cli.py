@@ -60,8 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     audit = commands.add_parser(
         "audit",
-        help="put a cache through every pitfall of the lessons",
-        description="Put a cache through every pitfall of the lessons, on a Redis of the audit's "
+        help="put a cache through the pitfalls of the lessons",
+        description="Put a cache through the pitfalls of the lessons, on a Redis of the audit's "
         "own, whose URL is in REDIS_URL.",
         epilog="Exit status: 0 if no row fails, 1 if one does, 2 if the audit could not be run.",
     )

@@ -19,7 +19,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode, v4
 
-ROOT = Path(__file__).parents[1]
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 MARK = re.compile(r"# %%(?P<prose> \[markdown\])?(?: tags=(?P<tags>\[.*\]))?")
 
 
@@ -35,23 +35,30 @@ def main(name: str) -> None:
         made = Path(f"{given.stem}.py")
         made.write_text(as_text(notebook), encoding="utf-8")
     else:
-        made = Path("notebooks", f"{given.stem}.ipynb")
+        made = NOTEBOOKS / f"{given.stem}.ipynb"
         notebook = as_notebook(given.read_text(encoding="utf-8"))
         nbformat.write(notebook, made)  # type: ignore[no-untyped-call]
-    print(f"{made}: {len(notebook.cells)} cells")
+    print(f"{made.name}: {len(notebook.cells)} cells")
 
 
 def as_text(notebook: NotebookNode) -> str:
-    """Return a notebook's cells as text, without their outputs."""
+    """Return a notebook's cells as text, without their outputs.
+
+    Raises:
+        ValueError: the text would not be the notebook: a cell is neither code nor prose, or has a
+            line that begins a cell.
+    """
     return "\n".join(map(_cell_as_text, notebook.cells))
 
 
 def _cell_as_text(cell: NotebookNode) -> str:
     tags = cell.metadata.get("tags")
     mark = "# %%" if cell.cell_type == "code" else "# %% [markdown]"
-    lines = cell.source.splitlines()
+    lines = cell.source.split("\n")
+    if cell.cell_type not in ("code", "markdown") or any(map(MARK.fullmatch, lines)):
+        raise ValueError(f"this cell cannot be written as text: {cell.source[:60]}")
     if cell.cell_type != "code":
-        lines = [f"# {line}".rstrip() for line in lines]
+        lines = [f"# {line}" if line else "#" for line in lines]
     return "\n".join([f"{mark} tags={json.dumps(tags)}" if tags else mark, *lines]) + "\n"
 
 
@@ -62,7 +69,7 @@ def as_notebook(text: str) -> NotebookNode:
         ValueError: a line belongs to no cell, or one of prose does not begin with `# `.
     """
     cells: list[NotebookNode] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if mark := MARK.fullmatch(line):
             make: Any = v4.new_markdown_cell if mark["prose"] else v4.new_code_cell
             tags = json.loads(mark["tags"] or "[]")

@@ -36,7 +36,7 @@ SENTENCE = re.compile(r".+?[.!?](?=\s|$)", re.DOTALL)
 COLUMNS = re.compile(r"\S {2,}\S")
 CHECKED = re.compile(r'^labkit\.check\("([\d.]+)"', re.MULTILINE)
 LINK = re.compile(r"(?P<before>\]\(|\bsrc=\")(?P<target>[^)\s\"#]+)")
-FENCED = re.compile(r"^(```+|~~~+).*?^\1", re.DOTALL | re.MULTILINE)
+FENCED = re.compile(r"^ *(```+|~~~+).*?^ *\1", re.DOTALL | re.MULTILINE)
 IMAGES = {".gif", ".jpg", ".png", ".svg", ".webp"}
 LEXERS = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".sh": "bash"}
 
@@ -99,10 +99,12 @@ def write_source(source: Path) -> None:
         nbformat.write(notebook, pages.place(path))  # type: ignore[no-untyped-call]
     texts = [path for pattern in TEXTS for path in sorted(ROOT.glob(pattern))]
     for path in texts:
-        pages.place(path).write_text(pages.linked(path.read_text(), path))
+        text = pages.linked(path.read_text(encoding="utf-8"), path)
+        pages.place(path).write_text(text, encoding="utf-8")
     pages.write_files()
-    start = pages.linked(front_page((ROOT / "README.md").read_text()), ROOT / "README.md")
-    (source / "index.md").write_text(start + contents(lessons, texts, source))
+    readme = ROOT / "README.md"
+    start = pages.linked(front_page(readme.read_text(encoding="utf-8")), readme)
+    (source / "index.md").write_text(start + contents(lessons, texts, source), encoding="utf-8")
 
 
 def describe_pictures(notebook: NotebookNode, name: str) -> None:

@@ -3,7 +3,7 @@
     python -m scripts.timetable
 
 `make notebooks` does it too. A lesson that says other minutes than before moves all that comes
-after it. Where a day no longer fits, an error says by how much, and PLANS is to be changed.
+after it. Where a day no longer fits, an error says by how much, and DAYS is to be changed.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ FIRST_DAY = Day(
 SECOND_DAY = Day(
     "Two days: the second",
     "09:00",
-    "16:45",
+    "17:00",
     [
         *(MORNING, Lesson("08", ALL), COFFEE, Lesson("09", ALL), Lesson("10", ALL), LUNCH),
         *(Lesson("11", ALL), Lesson("12", ALL), COFFEE, Lesson("13", ALL), PAUSE),

@@ -313,7 +313,7 @@ def test_a_notebook_comes_back_from_its_text(path: Path) -> None:
 
     for cell, other in zip(notebook.cells, back.cells, strict=True):
         assert (cell.cell_type, cell.source) == (other.cell_type, other.source)
-        assert cell.metadata == other.metadata
+        assert cell.metadata.get("tags") == other.metadata.get("tags")  # slides are marked by rule
     nbformat.validate(back)
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pickle
 import random
 import re
+import resource
 import socket
 import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -1153,6 +1156,98 @@ def test_what_could_not_be_sent_in_time_is_counted(server, open_app, held):
 
     assert app.stats.errors == {"NotSent": 1}
     held.set()
+    assert wait_until(lambda: not app.owes())
+
+
+def test_a_command_that_does_not_fit_into_the_socket_keeps_no_writer_waiting(
+    server, open_app, held
+):
+    """Nor is the half of it that is there taken for the beginning of the next one."""
+    app = open_app(server.client(), timeout_ms=100, pause_ms=3_600_000)
+    own = app.cache._opened()
+    with server.client() as client:
+        before = client.get("token:shop:*")
+    server.freeze()
+    many = tuple(f"shop:{number}" for number in range(8_000))
+    debts = [(many, "a writer"), (("shop:users",),)]
+    took = [timed(partial(own.owe, *debt))[1] for debt in debts]
+    assert not own._line.send("PING")
+    server.thaw()
+    held.set()
+
+    assert max(took) < 5
+    assert wait_until(lambda: not app.owes())
+    with server.client() as client:
+        assert client.get("token:shop:*") != before
+
+
+def test_a_debt_without_a_writer_is_small_whatever_its_tags(server, open_app):
+    app = open_app(server.client(), timeout_ms=100, pause_ms=3_600_000)
+    own = app.cache._opened()
+    server.freeze()
+    own.owe(tuple(f"shop:{number}" for number in range(8_000)))
+    assert own._sent == 1
+    server.thaw()
+    assert wait_until(lambda: not app.owes())
+    assert app.stats.errors == {}
+
+
+def test_a_line_that_is_closed_is_not_opened_by_a_writer(server, open_app, held):
+    app = open_app(server.client(), timeout_ms=100, pause_ms=3_600_000)
+    own = app.cache._opened()
+    own._line._connection.disconnect()
+    server.freeze()
+    with own._debts:
+        own._owed.append((("shop:users",), ""))
+        assert not own._send_what_is_owed()
+        assert own._line._connection._sock is None
+    server.thaw()
+    held.set()
+    own.owe(("shop:users",))
+    assert wait_until(lambda: not app.owes())
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.dup(0)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 1, hard))
+    try:
+        with suppress(OSError):
+            while True:  # what was free below that number
+                taken.append(os.dup(0))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for each in taken:
+            os.close(each)
+
+
+def test_what_is_owed_is_sent_though_no_file_can_be_opened(server, open_app):
+    app = open_app(server.client(), timeout_ms=100, pause_ms=3_600_000)
+    own = app.cache._opened()
+    server.freeze()
+    own.owe(("shop:users",))
+    with no_descriptor_left():
+        own.owe(("shop:users",))
+    assert own._sent == 2
+    server.thaw()
+    assert wait_until(lambda: not app.owes())
+    assert app.stats.errors == {}
+
+
+def test_a_debt_is_delivered_though_its_thread_could_not_be_started(server, open_app, monkeypatch):
+    app = open_app(server.client(), timeout_ms=100, pause_ms=3_600_000)
+    own = app.cache._opened()
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        own.owe(("shop:users",))
+    assert app.owes()
+    own.owe(("shop:users",))
     assert wait_until(lambda: not app.owes())
 
 

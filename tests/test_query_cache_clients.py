@@ -677,13 +677,13 @@ def test_a_sentinel_that_says_another_address(shop, kind):
             assert own.connection_pool.master_address[0] == "localhost"
 
 
-def test_what_is_owed_has_a_connection_that_is_open_and_waits_longer(cache):
+def test_what_is_owed_has_a_connection_that_is_open(cache):
     standby = cache._server._standby
     connections = [each for pool in pools_of(standby) for each in pool._get_free_connections()]
     waits = [each._sock.gettimeout() for each in connections if each._sock is not None]
 
-    assert server.PATIENCE in waits
-    assert {*waits} <= {server.PATIENCE, DEFAULTS["timeout_ms"] / 1000}
+    assert waits
+    assert {*waits} == {DEFAULTS["timeout_ms"] / 1000}  # no send takes longer
 
 
 class Forwarder:

@@ -18,6 +18,9 @@ from labkit.lessons.reset import reset
 from tests.helpers import REPOSITORY
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="no git on PATH")
+root_only = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a folder away"
+)
 FILE = "05_races.ipynb"
 
 
@@ -128,7 +131,9 @@ def test_no_earlier_copy_is_overwritten(course):
 def test_a_notebook_that_is_the_same_is_said_to_be_and_not_copied(course, same):
     (course / "notebooks" / FILE).write_bytes(same)
 
-    assert reset("05").endswith(": nothing was changed.")
+    first, second = reset("05").splitlines()
+    assert first.endswith(": nothing was changed.")
+    assert "`--from FOLDER`" in second  # for who has committed the answers
     assert files(course / "notebooks") == {FILE: same, "06_missing_ttl.ipynb": DELIVERED}
 
 
@@ -207,9 +212,7 @@ def test_a_repository_of_the_learners_own_is_not_the_course(committed, copied, m
     assert (copied / FILE).read_bytes() == DELIVERED
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a folder away"
-)
+@root_only
 def test_a_checkout_of_another_user_is_asked_only_if_labkit_runs_from_it(course, monkeypatch):
     for path in [course, *course.rglob("*")]:
         os.chown(path, 1000, 1000)
@@ -218,6 +221,17 @@ def test_a_checkout_of_another_user_is_asked_only_if_labkit_runs_from_it(course,
     monkeypatch.setattr(module, "LABKITS", course / "labkit" / "lessons")
     reset("05")
     assert (course / "notebooks" / FILE).read_bytes() == DELIVERED
+
+
+@root_only
+def test_a_history_further_up_is_not_trusted_that_another_user_has_made(course, monkeypatch):
+    """It could have git run commands of that user."""
+    lessons = course / "labkit" / "lessons"
+    for path in (course / ".git", *(course / ".git").rglob("*")):
+        os.chown(path, 1000, 1000)
+    monkeypatch.setattr(module, "LABKITS", lessons)
+
+    assert "no git history of the course" in refused("05")
 
 
 def test_without_a_history_it_is_said_what_to_do(copied):
@@ -260,8 +274,8 @@ def test_a_download_that_has_it_not_is_refused(copied, tmp_path):
 @pytest.mark.parametrize(
     ("wish", "words"),
     [
-        ("15", "there is no lesson 15. Say its number, 00 to 14"),
-        ("races", "'races' is no lesson. Say its number, 00 to 14"),
+        ("99", "there is no lesson 99. Say its number, 00 to "),
+        ("races", "'races' is no lesson. Say its number, 00 to "),
         ("", "'' is no lesson."),
         ("05_locks", "there is no lesson 05_locks: lesson 05 is 05_races."),
         ("07", "there is no notebook of lesson 07."),

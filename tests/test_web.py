@@ -320,11 +320,18 @@ def port_of(url: str) -> int:
     return int(url.split(":")[2].split("/")[0])
 
 
+def command_of(pid: int) -> str:
+    try:
+        return " ".join(psutil.Process(pid).cmdline())
+    except psutil.NoSuchProcess:  # one of an earlier test, which has just ended
+        return ""
+
+
 def test_the_end_of_the_block_ends_it_all(lab: Lab) -> None:
     with served(lab) as shop:
         folder, port = shop._log.parent, port_of(shop.url(web.NONE, LIGHT))
         started = [each.pid for each in psutil.Process().children(recursive=True)]
-        mine = [pid for pid in started if str(folder) in " ".join(psutil.Process(pid).cmdline())]
+        mine = [pid for pid in started if str(folder) in command_of(pid)]
         assert len(mine) == 5
     assert all(is_gone(pid, folder) for pid in mine)
     with socket.socket() as probe:

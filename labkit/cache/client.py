@@ -162,16 +162,12 @@ def own_client(
     return OwnRedis(connection_pool=own)
 
 
-def open_and_wait(client: Client, key: str, time_out: float) -> Any:
-    """Open the connection to the node that has a key, and let waits on it be longer from then on.
-
-    Return it. What has to be found out first, such as where the master is, takes no longer than
-    before.
+def open_connection(client: Client, key: str) -> Any:
+    """Open a connection to the node that has a key, and return it. It stays in its pool.
 
     Args:
-        client: of `own_client`.
+        client: of `own_client`, which nobody else uses.
         key: whose node.
-        time_out: in seconds.
     """
     client.get(key)
     node: Any = client
@@ -179,9 +175,6 @@ def open_and_wait(client: Client, key: str, time_out: float) -> Any:
         node = node.get_redis_connection(node.get_node_from_key(key))
     pool: Any = node.connection_pool
     connection = pool.get_connection()
-    connection.socket_timeout = time_out
-    if hasattr(connection._sock, "settimeout"):  # fakeredis never keeps anybody waiting
-        connection.update_current_socket_timeout(time_out)
     pool.release(connection)
     return connection
 

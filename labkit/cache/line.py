@@ -12,12 +12,15 @@ from typing import Any
 
 import redis
 
+# Not epoll's: that takes a file descriptor, and there may be none left.
+SELECTOR = getattr(selectors, "PollSelector", selectors.DefaultSelector)
+
 
 class Line:
     """One open connection of a client that nobody else uses. Threads may share it.
 
     Args:
-        connection: of `labkit.cache.client.open_and_wait`.
+        connection: of `labkit.cache.client.open_connection`.
         time_out: how long `send` may wait for a thread that reads, in seconds.
     """
 
@@ -25,6 +28,7 @@ class Line:
         self._connection, self._time_out = connection, time_out
         self._lock = threading.Lock()  # OpenSSL must not read and write at the same time
         self._unanswered = 0
+        self._is_broken = False  # half a command may be in it: what came after would be part of it
 
     @property
     def is_full(self) -> bool:
@@ -40,15 +44,20 @@ class Line:
         if not self._lock.acquire(timeout=self._time_out):
             return False
         try:
+            sock = self._connection._sock
+            if self._is_broken or sock is None:  # can_read would connect anew
+                return False
             if not self._unanswered and self._connection.can_read():
                 return False  # the server has closed it, or said what nobody has asked
-            self._connection._sock.sendall(packed)
-        except (redis.RedisError, OSError, AttributeError):  # closed; by us, if there is no socket
+            self._is_broken = True
+            sock.sendall(packed)
+            self._is_broken = False
+            self._unanswered += 1
+            return True
+        except (redis.RedisError, OSError):  # closed, or full
             return False
         finally:
             self._lock.release()
-        self._unanswered += 1
-        return True
 
     def read(self, time_out: float) -> Any:
         """Wait for the next answer, and return it.
@@ -71,9 +80,9 @@ class Line:
         sock = self._connection._sock
         if not hasattr(sock, "fileno"):  # closed; or fakeredis', which never keeps anybody waiting
             return True
-        with selectors.DefaultSelector() as selector:
+        with SELECTOR() as selector:
             try:
                 selector.register(sock, what)
-            except ValueError:  # another thread has closed it since
+            except (ValueError, OSError):  # another thread has closed it since
                 return True
             return bool(selector.select(time_out))

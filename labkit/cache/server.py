@@ -16,6 +16,8 @@ reader sends from now on. What a reader may still find, until it is delivered, i
   `NotSent` if it is the time that was up. If Redis is away for everybody, nothing is lost: started
   anew, it has another `run_id`;
 - where the wire is longer than `timeout_ms`, or has lost the command: nobody knows;
+- where the open connection was closed for being idle, as by Redis' own `timeout` or by a firewall,
+  and Redis then froze: that is counted as `NotSent` too;
 - where the server was frozen while it served that very reader. It looks at those connections first
   that it has served last, whatever waits in the others.
 """
@@ -34,7 +36,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 from labkit.cache import tokens
 from labkit.cache.breaker import Breaker
-from labkit.cache.client import Client, open_and_wait, own_client
+from labkit.cache.client import Client, open_connection, own_client
 from labkit.cache.line import Line
 from labkit.cache.settings import Settings, SettingsError
 from labkit.cache.writes import EVERYTHING
@@ -93,9 +95,8 @@ class Server:
         self._line: Line | None = None
         self._owed: list[tuple[tuple[str, ...], str]] = []
         self._sent = 0  # how many of these, from the first on, have been sent on the line
-        self._begun = self._ended = (
-            0  # attempts to deliver: the last one, and the last one that ended
-        )
+        # Attempts to deliver: the last one, and the last one that ended.
+        self._begun = self._ended = 0
         self._deliverer: threading.Thread | None = None
 
     @property
@@ -205,13 +206,14 @@ class Server:
     def _stand_by(self) -> tuple[Client, Line]:
         time_out = self._settings.timeout_ms / 1000
         client = own_client(self.given, time_out, self.names)
-        return client, Line(open_and_wait(client, self.names[0], PATIENCE), time_out)
+        return client, Line(open_connection(client, self.names[0]), time_out)
 
     def owe(self, qualified: tuple[str, ...], writer: str = "") -> None:
         """Have an invalidation sent: now, if a connection is open, or as soon as Redis takes it.
 
-        When this returns, an attempt that has begun since has ended; or `timeout_ms` are over, and
-        its command waits in the socket of a server that is frozen. If neither, that is an error.
+        When this returns, an attempt that has begun since has ended; or the time is up, and its
+        command waits in the socket of a server that is frozen. If neither, that is an error. It
+        takes `timeout_ms`, or three times that where the socket is full.
 
         Args:
             qualified: tags, with their namespace.
@@ -222,10 +224,7 @@ class Server:
             self._send_what_is_owed()
             first_with_it = self._begun + 1
             if self._deliverer is None:
-                self._deliverer = threading.Thread(
-                    target=self._deliver, name="querycache-deliverer", daemon=True
-                )
-                self._deliverer.start()
+                self._deliverer = self._started_deliverer()
             self._debts.notify_all()  # ends the pause between two attempts
             is_safe = (
                 self._debts.wait_for(
@@ -235,6 +234,15 @@ class Server:
             )
         if not is_safe:
             self._on_error(NotSent("an invalidation waits for a connection: others may read old"))
+
+    def _started_deliverer(self) -> threading.Thread | None:
+        """Return a thread that delivers; None if none can be started: the next debt tries again."""
+        thread = threading.Thread(target=self._deliver, name="querycache-deliverer", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return None
+        return thread
 
     def _send_what_is_owed(self) -> bool:
         """Put it into the line's socket; return whether all is covered. The lock is held.
@@ -247,9 +255,8 @@ class Server:
             if self._line.is_full:
                 return True
             qualified, writer = self._owed[self._sent]
-            if not self._line.send(
-                *tokens.invalidation(self._everything, *qualified, writer=writer)
-            ):
+            tags = qualified if writer else ()  # that of everything will do: but a marker is by tag
+            if not self._line.send(*tokens.invalidation(self._everything, *tags, writer=writer)):
                 return False
             self._sent += 1
         return True
@@ -300,8 +307,8 @@ class Server:
             sent = min(self._sent, owed)
         if not sent:
             raise redis.ConnectionError("the connection has ended")
-        for qualified, _ in self._owed[:sent]:
-            tokens.check(line.read(PATIENCE), 1 + len(qualified))
+        for qualified, writer in self._owed[:sent]:
+            tokens.check(line.read(PATIENCE), 1 + len(qualified if writer else ()))
         return sent
 
 

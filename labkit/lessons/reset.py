@@ -28,6 +28,9 @@ WISH = re.compile(r"(\d{1,2})(_[a-z_]+)?")  # 5, 05 or 05_races
 NOTEBOOK = re.compile(r"(\d\d)_[a-z_]+\.ipynb")  # no learner's copy, and none of JupyterLab's
 FOLDER = "notebooks"  # in the course
 ASIDE = "mine"  # beside the notebook, where neither tests nor scripts look
+COMMITTED = (
+    "If your answers are in it, you have committed them: `--from FOLDER` takes a fresh download."
+)
 OPEN_IN_JUPYTERLAB = (
     "Is it open in JupyterLab? File > Reload Notebook from Disk shows it; if asked, say Revert.\n"
     "Then restart its kernel: what your cells have defined is still there."
@@ -74,7 +77,8 @@ def reset(wish: str, fresh: str | None = None) -> str:
     try:
         before = notebook.read_bytes() if notebook.exists() else None
         if before is not None and _is_same(before, delivered):
-            return f"{notebook.name} is the same in {source.words}: nothing was changed."
+            same = f"{notebook.name} is the same in {source.words}: nothing was changed."
+            return same if fresh else f"{same}\n{COMMITTED}"
         kept = _replace(notebook, before, delivered)
     except OSError as error:
         raise LabError(f"{_shown(notebook)} cannot be restored: {error.strerror}.") from None
@@ -176,7 +180,7 @@ def _checkout(folder: Path, number: str) -> Source | None:
         try:
             listed = _git(root, "ls-tree", "-r", "--name-only", "HEAD", FOLDER, "labkit/lessons")
             commit = _git(root, "rev-parse", "--short", "HEAD").decode().strip()
-        except subprocess.CalledProcessError:
+        except (subprocess.CalledProcessError, OSError):  # or git cannot be executed
             return None  # we are out of it, if we were in one
         paths = listed.decode().splitlines()
         if f"labkit/lessons/lesson_{number}.py" in paths:
@@ -195,12 +199,24 @@ def _committed(root: Path, name: str) -> bytes:
 
 
 def _git(folder: Path, *words: str) -> bytes:
-    # Git refuses a repository of another user, as it could have this user run commands. Labkit's
-    # own is trusted already: its code is what runs here.
-    trust = ["-c", "safe.directory=*"] if LABKITS.is_relative_to(folder) else []
+    # Git refuses a repository of another user, as it could have this user run commands.
+    trust = ["-c", f"safe.directory={root}"] if (root := _trusted_root(folder)) else []
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", *trust, "-C", str(folder), *words]
     return subprocess.run(command, env=clean, capture_output=True, check=True).stdout
+
+
+def _trusted_root(folder: Path) -> Path | None:
+    """Return the checkout that labkit runs from, if a folder is in it and one user owns both.
+
+    That user's code is what runs here. Of a checkout further up, somebody else may be the owner.
+    """
+    for root in (folder, *folder.parents):
+        history = root / ".git"
+        if history.exists():
+            is_its_users = history.stat().st_uid == LABKITS.stat().st_uid
+            return root if is_its_users and LABKITS.is_relative_to(root) else None
+    return None
 
 
 def _is_same(one: bytes, other: bytes) -> bool:

@@ -12,7 +12,7 @@ COMMITS = "labkit/cache/commits.py"
 SETTINGS = "labkit/cache/settings.py"
 SIGNALS = "labkit/cache/signals.py"
 CLIENT = "labkit/cache/client.py"
-SERVER = "labkit/cache/server.py"
+LINE, SERVER = "labkit/cache/line.py", "labkit/cache/server.py"
 TOKENS = "labkit/cache/tokens.py"
 FILL = "labkit/cache/fill.lua"
 MARK = "labkit/cache/mark.lua"
@@ -223,7 +223,7 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     (
         "any answer is a delivery",
         SERVER,
-        "tokens.check(line.read(PATIENCE), 1 + len(qualified))",
+        "tokens.check(line.read(PATIENCE), 1 + len(qualified if writer else ()))",
         "line.read(PATIENCE)",
         OUTAGES,
     ),
@@ -274,6 +274,41 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
         SERVER,
         "        while self._sent < len(self._owed):\n",
         "        while self._sent < len(self._owed) and threading.current_thread() is self._deliverer:\n",
+        OUTAGES,
+    ),
+    (
+        "half a command is left on the line",
+        LINE,
+        "self._is_broken or sock is None",
+        "sock is None",
+        OUTAGES,
+    ),
+    (
+        "a writer opens the line",
+        LINE,
+        "self._is_broken or sock is None",
+        "self._is_broken",
+        OUTAGES,
+    ),
+    (
+        "a look at the line takes a file",
+        LINE,
+        "with SELECTOR() as selector:",
+        "with selectors.DefaultSelector() as selector:",
+        OUTAGES,
+    ),
+    (
+        "all tags of a debt are sent",
+        SERVER,
+        "tags = qualified if writer else ()",
+        "tags = qualified",
+        OUTAGES,
+    ),
+    (
+        "a thread that could not be started is waited for",
+        SERVER,
+        "            return None\n        return thread\n",
+        "            pass\n        return thread\n",
         OUTAGES,
     ),
     (
