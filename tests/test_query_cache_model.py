@@ -62,7 +62,7 @@ LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 HOW_LONG = (
     settings.get_profile("long")
     if LONG
-    else settings(max_examples=50, stateful_step_count=30, derandomize=True, print_blob=False)
+    else settings(max_examples=30, stateful_step_count=30, derandomize=True, print_blob=False)
 )
 HOW_LONG = settings(HOW_LONG, deadline=None, suppress_health_check=list(HealthCheck))
 

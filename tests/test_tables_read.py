@@ -188,7 +188,7 @@ def test_the_tables_of_an_example(engine, statement, tables):
 
 
 MANY = settings(
-    max_examples=200,
+    max_examples=100,
     deadline=None,
     derandomize=True,
     phases=[Phase.generate],

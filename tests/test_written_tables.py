@@ -235,7 +235,7 @@ CHANGES = [expression, sql_null, delete, remove, append, replace, rekey, bulk_sa
            savepoint_kept, savepoint_rolled_back]  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     mapped=mappings(),
     changes=st.lists(

@@ -207,15 +207,14 @@ def _git(folder: Path, *words: str) -> bytes:
 
 
 def _trusted_root(folder: Path) -> Path | None:
-    """Return the checkout that labkit runs from, if a folder is in it and one user owns both.
+    """Return the checkout that a folder is in, if whoever owns labkit owns its history as well.
 
-    That user's code is what runs here. Of a checkout further up, somebody else may be the owner.
+    That user's code is what runs here.
     """
     for root in (folder, *folder.parents):
         history = root / ".git"
         if history.exists():
-            is_its_users = history.stat().st_uid == LABKITS.stat().st_uid
-            return root if is_its_users and LABKITS.is_relative_to(root) else None
+            return root if history.stat().st_uid == LABKITS.stat().st_uid else None
     return None
 
 

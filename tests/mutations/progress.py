@@ -112,15 +112,8 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     (
         "any repository of another user is trusted",
         RESET,
-        "return root if is_its_users and LABKITS.is_relative_to(root) else None",
-        "return root if is_its_users else None",
-        THE_RESET,
-    ),
-    (
-        "a repository that another user has put above labkit is trusted",
-        RESET,
-        "return root if is_its_users and LABKITS.is_relative_to(root) else None",
-        "return root if LABKITS.is_relative_to(root) else None",
+        "return root if history.stat().st_uid == LABKITS.stat().st_uid else None",
+        "return root",
         THE_RESET,
     ),
     (
