@@ -9,6 +9,7 @@ import pickle
 import random
 import re
 import resource
+import selectors
 import socket
 import sqlite3
 import subprocess
@@ -1171,8 +1172,9 @@ def test_a_command_that_does_not_fit_into_the_socket_keeps_no_writer_waiting(
     many = tuple(f"shop:{number}" for number in range(8_000))
     debts = [(many, "a writer"), (("shop:users",),)]
     took = [timed(partial(own.owe, *debt))[1] for debt in debts]
-    assert not own._line.send("PING")
     server.thaw()
+    assert wait_until(lambda: own._line._polled(selectors.EVENT_WRITE, 0))
+    assert not own._line.send("PING")
     held.set()
 
     assert max(took) < 5
