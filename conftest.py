@@ -14,7 +14,7 @@ from hypothesis import Phase, settings
 import labkit
 
 # For `make mutations`: that a test fails is enough to know, and the smallest case can take minutes.
-settings.register_profile("mutations", phases=[Phase.explicit, Phase.generate])
+settings.register_profile("mutations", phases=[Phase.explicit, Phase.generate], deadline=None)
 # For a long run by hand of tests/test_query_cache_model.py; HYPOTHESIS_EXAMPLES says how long.
 settings.register_profile(
     "long",
@@ -23,7 +23,9 @@ settings.register_profile(
     phases=[Phase.explicit, Phase.generate],
     print_blob=True,
 )
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+# How long one example takes is the machine's affair: a busy one would fail it.
+settings.register_profile("labkit", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "labkit"))
 
 
 collect_ignore_glob = ["notebooks/mine"]  # what `labkit reset` keeps for learners

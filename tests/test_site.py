@@ -33,7 +33,7 @@ PHONE, DESK = 390, 1280  # pixels
 HEIGHT = 844
 TIMEOUT = 120_000  # milliseconds, on a machine that does much else
 EVERY = "LABKIT_ALL_PAGES" in os.environ
-A_FEW = ["index.html", "notebooks/00_start_here.html", "notebooks/02_cache_decorator.html"]
+A_FEW = ["index.html", "notebooks/02_cache_decorator.html"]
 LEAST_CONTRAST = 4.5  # WCAG 2 AA; 3 for large letters
 
 needs_browser = pytest.mark.skipif(find_browser() is None, reason="no chromium on PATH")

@@ -235,6 +235,7 @@ CHANGES = [expression, sql_null, delete, remove, append, replace, rekey, bulk_sa
            savepoint_kept, savepoint_rolled_back]  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:Cannot correctly sort tables")
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     mapped=mappings(),
