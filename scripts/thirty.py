@@ -391,11 +391,12 @@ Thirty learners on one machine, each with a kernel of their own, execute whole l
 all at once. *For each* is the most memory that one learner's processes took, the kernel, its Redis
 and all that it starts, looked at every half second; memory that they share with others is divided
 among those. *Together* is the most that all took at the same moment. *Disk* is what they had in the
-folder for temporary files. Beside this, each learner has what Jupyter itself takes. The kernels
-speak over files, not TCP (`c.KernelManager.transport = "ipc"`): see scripts/thirty.py for why.
+folder for temporary files. Beside this, each learner has what Jupyter itself takes. Over TCP,
+some of thirty kernels that start at once find their ports taken;
+`c.KernelManager.transport = "ipc"` has no such race.
 """
 ALONE = """
-## Each lesson
+## One learner alone
 
 The most memory that one learner takes, with no other learner on the machine.
 """

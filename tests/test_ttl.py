@@ -216,6 +216,7 @@ def test_under_a_volatile_policy_entries_without_a_ttl_drive_out_the_others(serv
     for ttl in (None, 3600):
         with spare_redis(server, ROOM, "volatile-lfu") as spare:
             spare.config_set("maxmemory-samples", 64)  # among all entries, not among five
+            spare.config_set("lfu-decay-time", 0)  # else each new minute lowers all counts
             store(spare, 30, 3600, "report")
             for _ in range(20):
                 for n in range(30):
