@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from nbformat import NotebookNode
+
+from scripts.lessons import lesson_title
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "claims.md"
@@ -105,18 +108,17 @@ def lessons(folder: Path = ROOT / "notebooks") -> dict[str, Lesson]:
 
 
 def _lesson(path: Path) -> Lesson:
-    cells = nbformat.read(path, as_version=4).cells  # type: ignore[no-untyped-call]
+    notebook: NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     lines: list[str] = []
     claims: list[tuple[str, str]] = []
-    for cell in cells:
+    for cell in notebook.cells:
         texts = (output.get("text", "") for output in cell.get("outputs", []))
         printed = "".join(texts).splitlines()
         lines += printed
         if "labkit.claim(" in cell.source:
             found = filter(None, map(CLAIMED.match, printed))
             claims += ((match[2], match[1]) for match in found)
-    title = cells[0].source.splitlines()[0].partition("·")[2].strip()
-    return Lesson(path.stem, title, tuple(claims), frozenset(lines))
+    return Lesson(path.stem, lesson_title(notebook), tuple(claims), frozenset(lines))
 
 
 def article(path: Path = ARTICLE) -> dict[str, list[Figure]]:

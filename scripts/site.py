@@ -27,11 +27,11 @@ from sphinx.cmd.build import main as sphinx_build
 
 from labkit.lessons import solution
 from labkit.lessons.exercises import Exercise
+from scripts.lessons import DESCRIPTION
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = ROOT / "docs" / "site"  # conf.py, and what it serves as it stands
 TEXTS = ("README.md", "CONTRIBUTING.md", "data/README.md", "docs/*.md", "notebooks/*.md")
-PICTURE = re.compile(r"\*The picture: (.+?)\*", re.DOTALL)
 SENTENCE = re.compile(r".+?[.!?](?=\s|$)", re.DOTALL)
 COLUMNS = re.compile(r"\S {2,}\S")
 CHECKED = re.compile(r'^labkit\.check\("([\d.]+)"', re.MULTILINE)
@@ -121,7 +121,7 @@ def describe_pictures(notebook: NotebookNode, name: str) -> None:
         pictures = sum("image/png" in output.get("data", {}) for output in cell.get("outputs", ()))
         if not pictures:
             continue
-        described = PICTURE.match(after)
+        described = DESCRIPTION.match(after)
         if pictures > 1 or described is None:
             raise SiteError(f"{name}, cell {number}: one picture, and *The picture: ...* after it.")
         text = " ".join(described[1].replace("`", "").split())

@@ -23,6 +23,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from labkit.measure.plots.style import PALETTE
+from scripts.lessons import DESCRIPTION, lesson_title
 from scripts.minutes import measured
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +33,6 @@ SHOWN = 220  # pixels wide in the README; a file has twice as many, for screens 
 TINTS = (0.0, 0.5)  # of each of the lessons' colours: how much white is mixed in
 GREYS = (255, 213, 160, 96, 34)
 SOURCE = "Source"  # what the digest is called in a thumbnail's PNG
-DESCRIPTION = re.compile(r"^\*The picture: (.+?)\*", re.DOTALL)
 BEGIN, END = "<!-- lessons: written by `make notebooks` -->", "<!-- /lessons -->"
 # Which picture stands for a lesson: words of the code that draws it, which no other cell has.
 DRAWN_BY = {
@@ -111,8 +111,7 @@ def picture_of(notebook: NotebookNode, lesson: str) -> Picture:
         raise ValueError(f"{lesson}: {len(found)} cells, {len(drawn)} pictures by {words!r}")
     described = DESCRIPTION.match(cells[found[0] + 1].source)
     alt = beginning(described[1]) if described else ""
-    title = cells[0].source.partition("\n")[0].partition(" · ")[2]
-    return Picture(lesson, title, base64.b64decode(drawn[0]), alt)
+    return Picture(lesson, lesson_title(notebook), base64.b64decode(drawn[0]), alt)
 
 
 def beginning(text: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import nbformat
 
+from scripts.lessons import lesson_title
 from scripts.minutes import Minutes, measured
 
 ROOT = Path(__file__).parents[1]
@@ -179,9 +180,9 @@ def link(lesson: Lesson, of: dict[str, Minutes]) -> str:
 
 
 def title_of(name: str) -> str:
-    """Return what a lesson is called, by its first heading."""
+    """Return what a lesson is called, by its notebook's name."""
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4)  # type: ignore[no-untyped-call]
-    return str(notebook.cells[0].source.partition("\n")[0].partition(" · ")[2])
+    return lesson_title(notebook)
 
 
 def how(lesson: Lesson, of: dict[str, Minutes]) -> str:
