@@ -46,7 +46,7 @@ def test_a_spawned_server_runs_until_the_keeper_is_closed(keeper):
     (keeper.directory / "data").mkdir()
     (keeper.directory / "data" / "file").write_text("left behind")
     assert is_running(pid)
-    assert psutil.Process(pid).cmdline() == SERVER
+    assert wait_until(lambda: psutil.Process(pid).cmdline() == SERVER)
     keeper.close()
     assert is_gone(pid, keeper.directory)
 
@@ -117,6 +117,7 @@ def test_eight_threads_that_spawn_at_once_each_get_their_own_server(keeper):
     def spawn(number: int) -> tuple[int, list[str]]:
         command = ["sleep", str(300 + number)]
         pid = keeper.spawn(command, log=keeper.directory / "log")
+        wait_until(lambda: psutil.Process(pid).cmdline() != [])  # for a moment it has none yet
         return pid, psutil.Process(pid).cmdline()
 
     with ThreadPoolExecutor(8) as pool:

@@ -21,7 +21,8 @@ from labkit.errors import LabError
 from labkit.shop.stored import copy_seeded
 from scripts import thirty
 from scripts.thirty import FIGURES, NOTEBOOKS, PAGE, Figures, Room, page, run
-from tests.kills import MARK
+from tests.helpers import wait_until
+from tests.kills import MARK, running
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
 
@@ -48,6 +49,8 @@ def test_what_a_learner_leaves_behind_is_seen():
     (room.temporary / "forgotten").touch()
     left = subprocess.Popen(["sleep", "600"], env=os.environ | {MARK: room._mark})
     try:
+        # Popen returns a moment before the new program's environment can be read.
+        assert wait_until(lambda: running(room._mark, room._base.name) != {})
         seen = room.close(patience=0)
     finally:
         left.kill()
