@@ -32,8 +32,8 @@ from labkit.cli import main
 from labkit.lab import Lab
 from labkit.operate import acl_line, acl_table
 from labkit.servers import Keeper, RedisServer, spare_cluster, spare_sentinel, start_redis
+from labkit.servers.failover import SERVICE
 from labkit.servers.redis import find_program, run_program
-from labkit.servers.sentinel import SERVICE
 from labkit.shop import User, db
 from tests.caches import opened_cache
 from tests.helpers import free_port, wait_until

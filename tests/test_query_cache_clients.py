@@ -5,7 +5,6 @@ The application's client is copied; what it has, and what it is for, stays its o
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import secrets
@@ -37,8 +36,9 @@ from labkit.lab import Lab
 from labkit.operate import acl_line
 from labkit.servers import Keeper, RedisServer, spare_cluster, spare_sentinel, start_redis
 from labkit.servers.cluster import PORT_ATTEMPTS, PortTaken, _start_node, free_ports, run_on_port
+from labkit.servers.failover import SERVICE
+from labkit.servers.proxy import Proxy
 from labkit.servers.redis import find_program, free_port, run_program
-from labkit.servers.sentinel import SERVICE
 from labkit.shop import User, db
 from tests.caches import opened_cache
 from tests.helpers import wait_until
@@ -686,52 +686,19 @@ def test_what_is_owed_has_a_connection_that_is_open(cache):
     assert {*waits} == {DEFAULTS["timeout_ms"] / 1000}  # no send takes longer
 
 
-class Forwarder:
-    """A port behind which the master is, whichever that is: as a name, or a virtual address."""
-
-    def __init__(self, port: int) -> None:
-        self.target = port
-        self._open: list[socket.socket] = []
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listening.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listening.accept()
-            except OSError:
-                return
-            far = socket.create_connection(("127.0.0.1", self.target))
-            self._open += [near, far]
-            for one, other in ((near, far), (far, near)):
-                threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
-
-    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := one.recv(65_536):
-                other.sendall(data)
-            other.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        for each in (self._listening, *self._open):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-
 def test_a_master_that_became_a_replica_while_connections_to_it_stay_open(shop, kind):
     with on_tcp(kind) as first, on_tcp(kind) as second:
         old, new = first.nodes[0], second.nodes[0]
         at = [node.connection_pool.connection_kwargs for node in (old, new)]
-        forwarder = Forwarder(at[0]["port"])
+        # Behind it is the master, whichever that is: as behind a name, or a virtual address.
+        proxy = Proxy(f"redis://127.0.0.1:{at[0]['port']}/0")
         for node in (old, new):  # one password, as the members of one group have
             node.acl_setuser("app", enabled=True, passwords=["+pw"], keys="*", commands=["+@all"])
-        application = redis.Redis("127.0.0.1", forwarder.port, username="app", password="pw")
-        with closing(forwarder), a_cache(shop, application, pause_ms=3_600_000) as cache:
+        application = redis.Redis("127.0.0.1", proxy.port, username="app", password="pw")
+        with closing(proxy), a_cache(shop, application, pause_ms=3_600_000) as cache:
             function = cached(cache, in_eu)
             assert [function(), function(), cache.stats.hits] == [0, 0, 1]
-            forwarder.target = at[1]["port"]
+            proxy.target = at[1]["port"]
             old.config_set("masterauth", at[1]["password"])
             old.replicaof("127.0.0.1", at[1]["port"])
             assert wait_until(lambda: is_linked(old), LONG)
