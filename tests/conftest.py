@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from labkit.errors import LabError
+from labkit.servers import Keeper
 from labkit.servers.redis import find_program
 from tests.witness import Witness
 
@@ -16,6 +17,13 @@ def _witnessed() -> Iterator[None]:
     with Witness() as witness:
         yield
     assert witness.missed == []
+
+
+@pytest.fixture
+def keeper() -> Iterator[Keeper]:
+    keeper = Keeper()
+    yield keeper
+    keeper.close()
 
 
 @pytest.fixture(scope="module", params=["server", "wheel"])

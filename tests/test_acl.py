@@ -33,10 +33,10 @@ from labkit.lab import Lab
 from labkit.operate import acl_line, acl_table
 from labkit.servers import Keeper, RedisServer, spare_cluster, spare_sentinel, start_redis
 from labkit.servers.failover import SERVICE
-from labkit.servers.redis import find_program, run_program
+from labkit.servers.redis import find_program, free_port, run_program
 from labkit.shop import User, db
 from tests.caches import opened_cache
-from tests.helpers import free_port, wait_until
+from tests.helpers import wait_until
 from tests.nearby import is_on
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")

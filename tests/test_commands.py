@@ -19,8 +19,9 @@ import labkit
 from labkit.cache import QueryCache
 from labkit.cache.commands import querycache
 from labkit.lab import Lab
+from labkit.servers.redis import free_port
 from labkit.shop import User, db
-from tests.helpers import REPOSITORY, free_port
+from tests.helpers import REPOSITORY
 
 COUNT = select(func.count(User.id).label("users"))
 

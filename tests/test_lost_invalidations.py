@@ -20,8 +20,8 @@ from labkit.cache import InvalidationFailed, QueryCache
 from labkit.cache.invalidation import Writes
 from labkit.lab import Lab
 from labkit.servers import spare_redis
+from labkit.servers.redis import free_port
 from labkit.shop import Order, User, db
-from tests.helpers import free_port
 
 EU = select(func.count(User.id).label("users")).where(User.region == "EU")
 
