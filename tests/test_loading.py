@@ -78,7 +78,7 @@ def failing() -> bytes:
     raise LoadError
 
 
-def in_threads(function: Callable[[], Any], count: int = CALLERS) -> list[Any]:
+def in_threads(function: Callable[[], Any]) -> list[Any]:
     """Return what each thread's call gave, or what it raised."""
 
     def outcome(_: int) -> Any:
@@ -87,8 +87,8 @@ def in_threads(function: Callable[[], Any], count: int = CALLERS) -> list[Any]:
         except LoadError as error:
             return error
 
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(outcome, range(count)))
+    with ThreadPoolExecutor(CALLERS) as pool:
+        return list(pool.map(outcome, range(CALLERS)))
 
 
 # Single-flight, within a process.

@@ -51,10 +51,9 @@ def lab(request) -> Lab:
     return lab
 
 
-def run_sql(lab: Lab, times: int = 1) -> None:
+def run_sql(lab: Lab) -> None:
     with lab.app.app_context():
-        for _ in range(times):
-            lab.db.session.execute(text("SELECT 1"))
+        lab.db.session.execute(text("SELECT 1"))
 
 
 # What a client can do, and the commands that it sends for it.
