@@ -26,7 +26,7 @@ from labkit.cache import (
 from labkit.cache.loading import SingleFlight, wait_for_lease
 from labkit.lab import Lab
 from labkit.shop import Order, OrderLine, User, db
-from tests.caches import opened_cache
+from tests.caches import Counted, cached, opened_cache
 
 USERS = 50
 EU = select(func.count(User.id)).where(User.region == "EU")
@@ -45,28 +45,6 @@ def cache(lab: Lab) -> Iterator[QueryCache]:
     lab.redis.flushdb()
     with opened_cache(lab, lab.redis) as cache:
         yield cache
-
-
-class Counted:
-    """A function that counts its calls, and what it answers."""
-
-    def __init__(self, answer: Callable[[], Any] = lambda: "answer") -> None:
-        self.calls = 0
-        self._answer = answer
-
-    def __call__(self) -> Any:
-        self.calls += 1
-        return self._answer()
-
-
-def cached(cache: QueryCache, counted: Counted, **options: Any) -> Callable[[], Any]:
-    merged: Any = {"ttl": 60, "tags": ["users"], "name": "counted"} | options
-
-    @cache.query(**merged)
-    def function() -> Any:
-        return counted()
-
-    return function
 
 
 def in_eu() -> int:

@@ -40,7 +40,7 @@ from labkit.servers.failover import SERVICE
 from labkit.servers.proxy import Proxy
 from labkit.servers.redis import find_program, free_port, run_program
 from labkit.shop import User, db
-from tests.caches import opened_cache
+from tests.caches import Counted, cached, opened_cache
 from tests.helpers import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")
@@ -246,28 +246,6 @@ def application(way: Way) -> Any:
 def cache(shop: Lab, application: Any) -> Iterator[QueryCache]:
     with a_cache(shop, application) as cache:
         yield cache
-
-
-class Counted:
-    """A function that counts its calls."""
-
-    def __init__(self, answer: Callable[[], Any] = lambda: "answer") -> None:
-        self.calls = 0
-        self._answer = answer
-
-    def __call__(self) -> Any:
-        self.calls += 1
-        return self._answer()
-
-
-def cached(cache: QueryCache, counted: Callable[[], Any], **options: Any) -> Callable[[], Any]:
-    given: dict[str, Any] = {"ttl": 60, "tags": ["users"], "name": "counted"} | options
-
-    @cache.query(**given)
-    def function() -> Any:
-        return counted()
-
-    return function
 
 
 def in_eu() -> int:
