@@ -26,6 +26,14 @@ def keeper() -> Iterator[Keeper]:
     keeper.close()
 
 
+@pytest.fixture(scope="module")
+def own_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have the labs of a file keep what they seed in a folder of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
 @pytest.fixture(scope="module", params=["server", "wheel"])
 def kind(request: pytest.FixtureRequest) -> str:
     """Give the kinds of Redis program that there are here, one after the other."""

@@ -50,11 +50,9 @@ TIMEOUT = {"timeout_ms": 10_000}
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
-        with labkit.start("fake", users=USERS, orders=10) as lab:
-            yield lab
+def lab(own_data: None) -> Iterator[Lab]:
+    with labkit.start("fake", users=USERS, orders=10) as lab:
+        yield lab
 
 
 @dataclass

@@ -34,15 +34,13 @@ LONG_LEASE = 60_000  # milliseconds: a test that waits for it has failed
 
 
 @pytest.fixture(scope="module", params=["server", "wheel"])
-def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
-        try:
-            started = labkit.start(request.param, users=50, orders=100)
-        except LabError as error:
-            pytest.skip(str(error).splitlines()[0])
-        with started:
-            yield started
+def lab(request: pytest.FixtureRequest, own_data: None) -> Iterator[Lab]:
+    try:
+        started = labkit.start(request.param, users=50, orders=100)
+    except LabError as error:
+        pytest.skip(str(error).splitlines()[0])
+    with started:
+        yield started
 
 
 @pytest.fixture

@@ -22,9 +22,8 @@ RESTOCK = "return redis.call('SET', KEYS[1], ARGV[1])"
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Iterator[None]:
+def data(own_data) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
         patch.delenv("LABKIT_REDIS", raising=False)  # "auto" then finds a real server
         yield
 

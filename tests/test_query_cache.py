@@ -33,11 +33,9 @@ EU = select(func.count(User.id)).where(User.region == "EU")
 
 
 @pytest.fixture(scope="module", params=["server", "wheel", "fake"])
-def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
-        with labkit.start(request.param, users=USERS, orders=100) as lab:
-            yield lab
+def lab(request: pytest.FixtureRequest, own_data: None) -> Iterator[Lab]:
+    with labkit.start(request.param, users=USERS, orders=100) as lab:
+        yield lab
 
 
 @pytest.fixture

@@ -221,12 +221,10 @@ def way(request: pytest.FixtureRequest, kind: str) -> Iterator[Way]:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def shop(own_data: None) -> Iterator[Lab]:
     """Only its application and its database are used."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
-        with labkit.start("fake", users=USERS, orders=20) as lab:
-            yield lab
+    with labkit.start("fake", users=USERS, orders=20) as lab:
+        yield lab
 
 
 def a_cache(shop: Lab, application: Any, **settings: Any) -> AbstractContextManager[QueryCache]:
@@ -959,8 +957,6 @@ def test_a_killed_holder_of_the_lease_costs_its_lease_at_most(several):
 
 
 @pytest.fixture(scope="module")
-def several(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
-        with labkit.start(kind, users=USERS, orders=20) as lab:
-            yield lab
+def several(kind: str, own_data: None) -> Iterator[Lab]:
+    with labkit.start(kind, users=USERS, orders=20) as lab:
+        yield lab
