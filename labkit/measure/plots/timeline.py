@@ -87,8 +87,8 @@ def _draw(waits: Axes, share: Axes, outage: Outage) -> None:
         outage.name, (outage.begin, 1.0), (2, -2), xycoords=("data", "axes fraction"),
         textcoords="offset points", va="top", fontsize=9, weight="bold",
     )  # fmt: skip
-    waits.annotate(
-        outage.told, (outage.begin, 1.0), (2, -14), xycoords=("data", "axes fraction"),
+    share.annotate(  # where there are no hits
+        outage.told, (outage.begin, 1.0), (4, -3), xycoords=("data", "axes fraction"),
         textcoords="offset points", va="top", fontsize=8,
     )  # fmt: skip
 
