@@ -202,7 +202,7 @@ def test_copies_are_restored_from_the_checkout_that_labkit_runs_from(
 
 
 @pytest.fixture
-def for_all(committed, monkeypatch) -> Path:
+def for_all(committed: Path, monkeypatch) -> Path:
     """The checkout that labkit runs from on a hub, where learners may only read."""
     may = os.access  # root may write everywhere
     monkeypatch.setattr(module, "LABKITS", committed / "labkit" / "lessons")
