@@ -218,7 +218,7 @@ def _load(wishes: argparse.Namespace) -> int:
         import httptools  # noqa: F401  (the process that sends needs it)
 
         from labkit.measure import histogram
-        from labkit.measure.load import ANEW, load, mixed, target_of
+        from labkit.measure.load import ANEW, load, mixed, redirect_of, target_of
     except ModuleNotFoundError as error:
         raise MissingExtra("labkit load", error) from None
 
@@ -228,7 +228,8 @@ def _load(wishes: argparse.Namespace) -> int:
     if wishes.hits is not None:
         path = target_of(wishes.url)[2]
         paths = mixed(path, f"{path}{'&' if '?' in path else '?'}{VISIT}={ANEW}", wishes.hits)
-        load(wishes.url, wishes.seconds, connections=1, requests=1)
+    if elsewhere := redirect_of(wishes.url):  # with hits, this makes the first of them one
+        print(f"It redirects to {elsewhere}: that is what is measured, not what is there.")
     found = load(wishes.url, wishes.seconds, wishes.connections, paths=paths)
     print(found)
     if paths:

@@ -391,9 +391,10 @@ Thirty learners on one machine, each with a kernel of their own, execute whole l
 all at once. *For each* is the most memory that one learner's processes took, the kernel, its Redis
 and all that it starts, looked at every half second; memory that they share with others is divided
 among those. *Together* is the most that all took at the same moment. *Disk* is what they had in the
-folder for temporary files. Beside this, each learner has what Jupyter itself takes. Over TCP,
-some of thirty kernels that start at once find their ports taken;
-`c.KernelManager.transport = "ipc"` has no such race.
+folder for temporary files. Beside this, each learner has what Jupyter itself takes. *Time* is until
+the last of them was done, on a machine that may have had other things to do. Over TCP, some of
+thirty kernels that start at once find their ports taken; `c.KernelManager.transport = "ipc"` has no
+such race.
 """
 ALONE = """
 ## One learner alone
@@ -406,8 +407,8 @@ def table(rooms: Sequence[Figures]) -> str:
     """Return a table of what many learners took."""
     lines = [
         "| lesson | learners | users | for each, median | most | together | disk | processes "
-        "| open files | of these, sockets | failed cells | left behind |",
-        "| --- | --- |" + 10 * " ---: |",
+        "| open files | of these, sockets | time | failed cells | left behind |",
+        "| --- | --- |" + 11 * " ---: |",
     ]
     for each in rooms:
         alive = f", {each.alive} alive together" if each.way == "once" else ""
@@ -415,7 +416,7 @@ def table(rooms: Sequence[Figures]) -> str:
             f"| {_lesson(each)} | {each.learners} {WAYS[each.way]}{alive} | {each.users or 1} "
             f"| {each.median:,.0f} MB | {each.most:,.0f} MB | {each.together:,.0f} MB "
             f"| {each.disk:,.0f} MB | {each.processes} | {each.files:,} | {each.sockets:,} "
-            f"| {len(each.failed)} | {len(each.left) or 'nothing'} |"
+            f"| {each.seconds / 60:.0f} min | {len(each.failed)} | {len(each.left) or 'nothing'} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from labkit.errors import LabError
 from labkit.servers.redis import find_program
 from tests.witness import Witness
+
+os.environ["no_proxy"] = "127.0.0.1,localhost"  # what tests ask by themselves is on this machine
 
 
 @pytest.fixture(autouse=True)

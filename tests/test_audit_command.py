@@ -116,8 +116,10 @@ MY_CACHE = """
 """
 
 
-def test_the_adapter_of_the_readme(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.+?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+def test_the_adapter_of_the_documentation(tmp_path: Path) -> None:
+    blocks = re.findall(
+        r"```python\n(.+?)```", (REPOSITORY / "docs" / "audit.md").read_text(), re.DOTALL
+    )
     [adapter] = [block for block in blocks if "(Adapter)" in block]
     (tmp_path / "myapp").mkdir()
     write_module(tmp_path / "myapp", MY_CACHE, "cache")

@@ -83,6 +83,21 @@ def test_a_figure_does_not_contradict_itself(came_out, tests, note, words) -> No
         Figure("it is so", came_out, tests, note=note)
 
 
+# Every numeral of the article that is a figure, in the order in which they come first.
+NUMERALS = (
+    "200 to 500 ms", "5 times", "250 ms", "1 ms", "80 %", "280 ms", "55 ms", "3.5", "18 requests",
+    "Redis 7", "6379", "2.3", "80, 10 and 120", "10,000 users", "1,000 rows", "4 workers", "5000",
+    "4 threads", "100 connections", "30 seconds", "SHA-256", "300 seconds", "v42", "100 %", "20 %",
+    "65 ms", "15 requests",
+)  # fmt: skip
+
+
+def test_every_numeral_of_the_article_is_on_the_page() -> None:
+    said = [figure.says for figures in article().values() for figure in figures]
+
+    assert [each for each in NUMERALS if not any(each in words for words in said)] == []
+
+
 def test_no_figure_is_listed_twice_and_each_outcome_comes_up() -> None:
     figures = [figure for part in article().values() for figure in part]
     said = [figure.says for figure in figures]

@@ -331,7 +331,7 @@ def test_the_states_stand_for_each_schedule_that_explore_runs(sqlite: Shop) -> N
 
 
 def test_before_its_message_has_come_an_old_answer_is_given(sqlite: Shop) -> None:
-    """What L1 costs, as the README says: that it can be found here shows that it would be."""
+    """What L1 costs (docs/query_cache.md): that it can be found here shows that it would be."""
     with scenario(sqlite, "R", "W", stops_at_writes=False, asks=1) as played:
         old: list[str] = []
 

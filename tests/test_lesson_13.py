@@ -221,6 +221,7 @@ def test_windows_in_words() -> None:
         "after 2 of 3 writes an old answer came, 7 in all\n"
         "the last one 1.00 ms after its write in the median, 3.00 ms at most"
     )
+    assert str(Windows([0.0, 0.0], 0)) == "after none of 2 writes an old answer came"
 
 
 def test_a_reader_whose_answer_does_not_change_says_so(lab: Lab, node: Node) -> None:

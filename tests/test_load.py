@@ -43,12 +43,14 @@ class Recorded(Handler):
             self.server.hosts.add(self.headers["Host"])
             number = len(self.server.paths)
         self.server.before_answer(number)
-        status = 500 if "broken" in self.path else 200
+        status = 500 if "broken" in self.path else 302 if "moved" in self.path else 200
         if "garbage" in self.path:
             self.wfile.write(b"+PONG\r\n")
             self.close_connection = True
             return
         self.send_response(status)
+        if status == 302:
+            self.send_header("Location", "/login")
         if "endless" not in self.path:
             self.send_header("Content-Length", "9" if "short" in self.path else "5")
         closes = any(word in self.path for word in ("close", "endless", "short"))
@@ -342,8 +344,8 @@ def test_a_stall_is_in_an_open_loop_and_hardly_in_a_closed_one(site: Site) -> No
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("http://192.0.2.1/", "192.0.2.1 is another machine"),
-        ("http://[2001:db8::1]/", "is another machine"),
+        ("http://192.0.2.1/", "192.0.2.1 is not this machine's loopback"),
+        ("http://[2001:db8::1]/", "nowhere else: write 127.0.0.1"),
         ("https://127.0.0.1/", "no URL of HTTP"),
         ("127.0.0.1:8000", "no URL of HTTP"),
         ("http://127.0.0.1:port/", "is no URL"),

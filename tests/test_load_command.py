@@ -22,7 +22,7 @@ def test_it_prints_what_came(site: Site, capsys: pytest.CaptureFixture[str]) -> 
     figures = r"p50 [\d.]+ ms, p95 [\d.]+ ms, p99 [\d.]+ ms"
     found = re.fullmatch(rf"([\d,]+) requests, 0 failed, [\d,]+/s, {figures}", line)
     assert found
-    assert int(found[1].replace(",", "")) == len(site.paths)
+    assert int(found[1].replace(",", "")) == len(site.paths) - 1  # it has asked once before
     assert set(site.paths) == {"/a"}
 
 
@@ -42,6 +42,17 @@ def test_with_hits_each_miss_has_a_parameter_of_its_own(
     assert abs(same - 3 * len(asked)) <= 3
 
 
+def test_a_redirect_is_said_to_be_what_is_measured(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["load", f"{site.url}/moved", "--seconds", "0.2"]) == 0
+
+    said, figures = capsys.readouterr().out.splitlines()
+    assert said == "It redirects to /login: that is what is measured, not what is there."
+    assert " 0 failed, " in figures
+    assert set(site.paths) == {"/moved"}
+
+
 def test_failures_are_an_exit_status(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["load", f"{site.url}/broken", "--seconds", "0.2"]) == 1
     assert "0 requests, " in capsys.readouterr().out
@@ -50,18 +61,19 @@ def test_failures_are_an_exit_status(site: Site, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["http://192.0.2.1/"], "192.0.2.1 is another machine: labkit sends load to this one only"),
+        (["http://192.0.2.1/"], "192.0.2.1 is not this machine's loopback, and labkit sends load"),
+        (["http://0.0.0.0:5000/"], "nowhere else: write 127.0.0.1."),
         (["http://127.0.0.1:1/"], "nobody answers at http://127.0.0.1:1/"),
         (["localhost:5000"], "is no URL of HTTP"),
         (["http://127.0.0.1:1/", "--hits", "80"], "a hit ratio is between 0 and 1, and this is 80"),
-        (["http://127.0.0.1:1/", "--seconds", "0"], "a load needs some seconds"),
-        (["http://127.0.0.1:1/", "--connections", "0"], "a load needs some seconds"),
+        (["SITE", "--seconds", "0"], "a load needs some seconds"),
+        (["SITE", "--connections", "0"], "a load needs some seconds"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(
-    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    site: Site, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["load", *words]) == 1
+    assert main(["load", *(word.replace("SITE", site.url) for word in words)]) == 1
 
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("labkit: ")

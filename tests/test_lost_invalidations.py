@@ -1,4 +1,4 @@
-"""Every way in which an invalidation can still be lost: what README lists, each shown here.
+"""Every way in which an invalidation can still be lost: docs/query_cache.md's list, shown here.
 
 In each of them an old answer is served, and what ends it is the TTL or whoever knows of the write.
 """

@@ -97,7 +97,8 @@ def outage(name: str, at: float = 0.0, back: float | None = 2.0, errors: int = 0
     away = at + 0.8, at + 1.6
     latencies = [(now, 250.0 if away[0] <= now < away[1] else 3.0) for now in moments]
     answers = [(now, now < away[0] or now >= until) for now in moments]
-    return Outage(name, *away, None if back is None else until, latencies, answers, errors)
+    hits_back = None if back is None else until
+    return Outage(name, *away, hits_back, latencies, answers, errors, "3 of 6 owed\nlost: none")
 
 
 PICTURES: dict[str, Callable[[], Any]] = {

@@ -212,13 +212,17 @@ def without_code(text: str) -> str:
     return re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
-def test_the_readme_names_files_and_targets_that_exist() -> None:
-    for document in ("README.md", "CONTRIBUTING.md", "data/README.md"):
-        text = without_code((ROOT / document).read_text())
-        for target in re.findall(r"\]\(([^)#:]+)\)", text):
-            assert (ROOT / document).parent.joinpath(target).exists(), target
-        for target in re.findall(r"`make ([a-z]+)`", text):
-            assert f"\n{target}: " in (ROOT / "Makefile").read_text(), target
+TEXTS = ["README.md", "CONTRIBUTING.md", "data/README.md", "notebooks/INSTRUCTOR.md"]
+TEXTS += [f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("document", TEXTS)
+def test_a_text_names_files_and_targets_that_exist(document: str) -> None:
+    text = without_code((ROOT / document).read_text())
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / document).parent.joinpath(target).exists(), target
+    for target in re.findall(r"`make ([a-z]+)`", text):
+        assert f"\n{target}: " in (ROOT / "Makefile").read_text(), target
 
 
 def test_every_lesson_is_in_the_readme() -> None:

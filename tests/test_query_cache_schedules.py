@@ -476,7 +476,7 @@ EVICTED = "~token:querycache:users"
 
 
 def test_a_crash_and_the_eviction_of_its_marker_leave_a_stale_answer(sqlite: Shop) -> None:
-    """It is on the README's list: 9 of 509 schedules, until the entry's TTL ends."""
+    """It is on the list of docs/query_cache.md: 9 of 509 schedules, until the entry's TTL ends."""
     with scenario(sqlite, "R", "W", stops_at_writes=False) as played:
         states, one_by_one = played.states(LOST), played.explore(LOST)
 
@@ -682,7 +682,7 @@ def test_one_marker_text_for_all_writers_is_found(
 
 
 def test_a_marker_with_a_ttl_is_found(sqlite: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It could be evicted under a policy that the README recommends."""
+    """It could be evicted under a policy that docs/query_cache.md recommends."""
     set_marker = "redis.call('SET', KEYS[i], marker == '' and ARGV[i + 2] or marker)"
     with_a_ttl = f"{set_marker}; if marker ~= '' then redis.call('PEXPIRE', KEYS[i], 60000) end"
     monkeypatch.setattr(tokens, "MARK", tokens.MARK.replace(set_marker, with_a_ttl))

@@ -1,7 +1,7 @@
 """Many learners at once: nobody fails, nobody looks at another's, nothing is left behind.
 
 Here three of them execute the first part of lesson 05. LABKIT_LEARNERS=30 has thirty execute all of
-05 and 08, at once and in turn: that takes the better part of an hour, and some 15 GB of memory.
+05 and 08, at once and in turn: that takes the better part of an hour, and some 10 GB of memory.
 """
 
 from __future__ import annotations

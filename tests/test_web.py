@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import psutil  # type: ignore[import-untyped]
@@ -43,6 +43,17 @@ def shop(lab: Lab) -> Iterator[Served]:
 def answer(url: str) -> object:
     with urlopen(url, timeout=30) as got:
         return json.loads(got.read())
+
+
+def test_no_proxy_is_asked(shop: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setattr("urllib.request._opener", None)  # it reads the environment once
+    with pytest.raises(URLError):
+        urlopen(shop.url(web.NONE, LIGHT), timeout=30)
+
+    shop.warm(web.QUERY_CACHE, LIGHT)
+    shop.write()
 
 
 def test_every_strategy_gives_the_same_report_first_and_again(lab: Lab, shop: Served) -> None:

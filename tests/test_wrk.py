@@ -75,7 +75,7 @@ def test_where_there_is_no_wrk_there_is_nothing(url: str, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("target", "seconds", "connections", "told"),
     [
-        ("http://192.0.2.1/", 1, 1, "another machine"),
+        ("http://192.0.2.1/", 1, 1, "nowhere else"),
         ("http://127.0.0.1:1/", 1, 1, "nobody answers"),
         ("http://127.0.0.1:1/", 0, 1, "wrk needs some seconds"),
         ("http://127.0.0.1:1/", 1, 0, "wrk needs some seconds"),

@@ -44,7 +44,7 @@ def tables_witnessed(connection: Any, sql: str, parameters: Any = ()) -> set[str
     """Return the tables that SQLite reads for a SELECT, which it prepares and does not run.
 
     Names of CTEs and of subqueries are left out, and so are SQLite's own tables, and what stands
-    behind a view's name: README says that nobody looks there.
+    behind a view's name: docs/query_cache.md says that nobody looks there.
     """
     kinds = dict(connection.execute("SELECT name, type FROM sqlite_master").fetchall())
     tables, views = set(kinds), [name for name, kind in kinds.items() if kind == "view"]

@@ -16,7 +16,7 @@ Where anything is in doubt the answer comes from the database and is not stored;
 signals say why. While Redis does not answer, the first read waits `timeout_ms`, and the next ones
 do not. What is written meanwhile is owed to Redis, and delivered before this process uses an entry
 again. No entry from before an outage counts after it: `labkit.cache.server` says how that is
-assured, the README which invalidations can be lost all the same.
+assured, docs/query_cache.md which invalidations can be lost all the same.
 """
 
 from __future__ import annotations

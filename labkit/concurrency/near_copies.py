@@ -105,6 +105,8 @@ class Windows:
 
     def __str__(self) -> str:
         late = sum(each > 0 for each in self.ms)
+        if not late:
+            return f"after none of {len(self.ms)} writes an old answer came"
         return (
             f"after {late} of {len(self.ms)} writes an old answer came, {self.answers} in all\n"
             f"the last one {self.median:.2f} ms after its write in the median, "

@@ -16,7 +16,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.request import urlopen
 
 from flask import Flask, Response, jsonify
 from sqlalchemy import event, func, select, update
@@ -25,6 +24,7 @@ from labkit.cache import QueryCache, signals
 from labkit.concurrency.clients import client_of
 from labkit.concurrency.web import ANSWER_TIMEOUT, has_created, run
 from labkit.lab import Lab
+from labkit.measure.load import open_here
 from labkit.servers import Keeper
 from labkit.shop.app import prepare_engine
 from labkit.shop.models import OrderLine, User, db
@@ -92,7 +92,7 @@ class OutageShop:
         Raises:
             OSError: it does not answer, or with an error.
         """
-        with urlopen(self._address + self.path(question), timeout=ANSWER_TIMEOUT) as answer:
+        with open_here(self._address + self.path(question), timeout=ANSWER_TIMEOUT) as answer:
             return int(json.load(answer)["value"])
 
     def truth(self, question: str) -> int:

@@ -182,6 +182,11 @@ class Episode:
         """How many reads of the load gave less than a write that had been answered before."""
         return too_old([*self.written, *self.events])
 
+    @property
+    def lost(self) -> str:
+        """Whether an invalidation was lost, so that an old answer came: "yes" or "none"."""
+        return "yes" if self.stale or self.too_old else "none"
+
 
 @dataclass(frozen=True)
 class Timeline:
@@ -252,11 +257,10 @@ class Timeline:
         ]
         for each in self.episodes:
             before, during, after = each.p99
-            lost = "yes" if each.stale or each.too_old else "none"
             lines.append(
                 f"{each.fault:{width}}  {each.requests:8,}  {each.errors:3}  {before:6.0f}  "
                 f"{during:5.0f}  {after:5.0f}  {each.away_ms:5,.0f}  {each.back_ms:9,.0f}  "
-                f"{each.owed:2} of {each.writes:2}  {lost:4}  {each.stale} of {each.asked}"
+                f"{each.owed:2} of {each.writes:2}  {each.lost:4}  {each.stale} of {each.asked}"
             )
         return "\n".join(lines)
 
@@ -286,6 +290,7 @@ def _drawn(episode: Episode, began: float) -> Outage:
             if each.kind in (HIT, MISS, BYPASS)
         ],
         errors=episode.errors,
+        told=f"{episode.owed} of {episode.writes} owed\nlost: {episode.lost}",
     )
 
 

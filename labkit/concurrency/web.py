@@ -29,7 +29,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import urlopen
 
 import orjson
 import redis
@@ -43,6 +42,7 @@ from labkit.concurrency.shared_counts import SharedStatistics, counts
 from labkit.errors import LabError
 from labkit.lab import Lab
 from labkit.measure import histogram
+from labkit.measure.load import open_here
 from labkit.servers import Keeper
 from labkit.servers.keeper import has_ended
 from labkit.shop.app import prepare_engine
@@ -340,7 +340,7 @@ def _wait_until(holds: Callable[[], bool], pid: int) -> None:
 
 def _status(url: str, data: bytes | None = None) -> int:
     try:
-        with urlopen(url, data, ANSWER_TIMEOUT) as answer:
+        with open_here(url, data, ANSWER_TIMEOUT) as answer:
             return int(answer.status)
     except HTTPError as error:
         error.close()

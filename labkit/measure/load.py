@@ -20,8 +20,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import quote, urlsplit
+from urllib.request import ProxyHandler, build_opener
 
 from labkit.errors import LabError
 from labkit.measure.histogram import Histogram, decoded
@@ -34,6 +36,7 @@ MOST_CONNECTIONS = 500  # that select() takes on every system
 ANEW = "{}"  # stands in a path for a number that no other request has; a URL has no braces
 IN_A_PATH = "".join(map(chr, range(33, 127))).translate({ord("{"): None, ord("}"): None})
 PATH = re.compile("/[!-~]*")
+open_here = build_opener(ProxyHandler({})).open  # urlopen follows http_proxy, off this machine
 EXACT = 1e-9  # of ranks, which are computed in floating point
 FINEST = 1000  # the longest pattern of hits and misses: a ratio is exact to a thousandth
 
@@ -261,7 +264,8 @@ def target_of(url: str) -> tuple[str, int, str]:
     except (OSError, UnicodeError):
         raise LabError(f"there is no host {host}.") from None
     if not all(ipaddress.ip_address(each).is_loopback for each in found):
-        raise LabError(f"{host} is another machine: labkit sends load to this one only.")
+        told = f"{host} is not this machine's loopback, and labkit sends load nowhere else"
+        raise LabError(f"{told}: write 127.0.0.1.")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return sorted(found)[0], port, quote(path, safe=IN_A_PATH)
 
@@ -277,6 +281,25 @@ def is_answered(url: str) -> None:
         socket.create_connection((host, port), 2).close()
     except OSError as error:
         raise LabError(f"nobody answers at {url}: {error.strerror or error}.") from None
+
+
+def redirect_of(url: str) -> str:
+    """Ask once, and return where the answer sends its reader on to; empty if it does not.
+
+    Raises:
+        LabError: nobody answers there, or the URL is of another machine.
+    """
+    is_answered(url)
+    host, port, path = target_of(url)
+    connection = HTTPConnection(host, port, timeout=DRAIN)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.headers.get("Location", "") if 300 <= answer.status < 400 else ""
+    except (OSError, HTTPException):
+        return ""  # no answer, or none in time: the load will tell
+    finally:
+        connection.close()
 
 
 def mixed(hit: str, miss: str, hits: float) -> list[str]:

@@ -50,7 +50,7 @@ def _version(server: Inspected) -> Verdict:
         return Verdict(server.name)
     return Verdict(
         server.name,
-        "security fixes for it have ended, and nothing here is tested with it",
+        "it is older than what this is tested with",
         f"upgrade to Redis {OLDEST_VERSION} or newer, or to Valkey",
     )
 
@@ -176,7 +176,7 @@ def _ttl(server: Inspected) -> Verdict:
     return Verdict(
         f"{len(without):,} of {len(keys):,} keys have none: {_prefixes(without)}",
         "nothing ends them, and a volatile- policy never evicts them: memory only grows",
-        "give each a TTL when it is set (SET ... EX), or keep them in another database's server",
+        "give each a TTL when it is set (SET ... EX), or keep them on another server",
     )
 
 

@@ -128,9 +128,11 @@ def by_hit_ratio(
             color=INK, zorder=3, label="measured",
         )  # fmt: skip
         for ratio, value in measured.items():
+            is_near = any(0 < other - ratio < CLOSE / 2 for other in measured)
+            place, side = ((-6, 1), "right") if is_near else ((0, 9), "center")
             axes.annotate(
-                number(value), (100 * ratio, value), (0, 9), textcoords="offset points",
-                ha="center", fontsize=9,
+                number(value), (100 * ratio, value), place, textcoords="offset points",
+                ha=side, fontsize=9,
             )  # fmt: skip
         axes.axvline(95, color=NEUTRAL, linewidth=1, linestyle="--")
         axes.set(yscale="log", xlabel="hit ratio (%); dashed: 95 %", ylabel=what, xlim=(-4, 104))

@@ -32,6 +32,7 @@ class Outage:
         latencies: when each request was due, and how long it took, in milliseconds.
         answers: when each answer was found, and whether it was a hit.
         errors: how many requests were answered with an error.
+        told: of its invalidations, how many were owed, and whether any was lost.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Outage:
     latencies: Sequence[tuple[float, float]]
     answers: Sequence[tuple[float, bool]]
     errors: int
+    told: str = ""
 
 
 def timeline(lanes: Mapping[str, Sequence[Outage]]) -> None:
@@ -84,6 +86,10 @@ def _draw(waits: Axes, share: Axes, outage: Outage) -> None:
     waits.annotate(
         outage.name, (outage.begin, 1.0), (2, -2), xycoords=("data", "axes fraction"),
         textcoords="offset points", va="top", fontsize=9, weight="bold",
+    )  # fmt: skip
+    share.annotate(  # where there are no hits
+        outage.told, (outage.begin, 1.0), (4, -3), xycoords=("data", "axes fraction"),
+        textcoords="offset points", va="top", fontsize=8,
     )  # fmt: skip
 
 
