@@ -37,9 +37,10 @@ finally:
 """
 # Reads, line by line, what a process is to do; the process is a copy that ends as any Python does.
 FORKING = """
-import fakeredis, json, os, sys
+import fakeredis, gc, json, os, sys
 import labkit.lab, labkit.servers, labkit.shop
 
+gc.freeze()  # a copy that looks for garbage would copy all of it
 for line in sys.stdin:
     request = json.loads(line)
     if (child := os.fork()) == 0:
