@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from packaging.requirements import Requirement
 
+from labkit.command import in_a_line
 from labkit.errors import LabError
 from labkit.servers import Keeper, choose_redis, start_redis
 from labkit.shop.database import probe_database
@@ -107,7 +108,7 @@ def _redis() -> Finding:
         kind, reason = choose_redis(choice)
         server = start_redis(choice, keeper)
     except LabError as error:
-        return Finding("Redis", "FAIL", _one_line(error))
+        return Finding("Redis", "FAIL", in_a_line(error))
     finally:
         keeper.close()
     words = f"{server.name} {server.version} ({kind}: {reason})"
@@ -120,7 +121,7 @@ def _database() -> Finding:
     try:
         words = probe_database(os.environ.get("LABKIT_DATABASE") or "sqlite")
     except LabError as error:
-        return Finding("database", "FAIL", _one_line(error))
+        return Finding("database", "FAIL", in_a_line(error))
     return Finding("database", "OK", words)
 
 
@@ -143,7 +144,3 @@ def _data_folder() -> Finding:
         words = f"{folder}: {error.strerror}. Set LABKIT_DATA to a folder that you can write to"
         return Finding("data folder", "FAIL", words)
     return Finding("data folder", "OK", "can be written to")
-
-
-def _one_line(error: LabError) -> str:
-    return " ".join(str(error).splitlines())

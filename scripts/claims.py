@@ -102,9 +102,9 @@ class Figure:
             raise Drifted(f"{self.says!r} is not tested, and no note says why")
 
 
-def lessons(folder: Path = ROOT / "notebooks") -> dict[str, Lesson]:
+def lessons() -> dict[str, Lesson]:
     """Return what each committed notebook has printed, by the lesson's number."""
-    return {path.name[:2]: _lesson(path) for path in sorted(folder.glob("*.ipynb"))}
+    return {path.name[:2]: _lesson(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
 
 
 def _lesson(path: Path) -> Lesson:
@@ -121,13 +121,13 @@ def _lesson(path: Path) -> Lesson:
     return Lesson(path.stem, lesson_title(notebook), tuple(claims), frozenset(lines))
 
 
-def article(path: Path = ARTICLE) -> dict[str, list[Figure]]:
+def article() -> dict[str, list[Figure]]:
     """Return what the article says, by its parts.
 
     Raises:
         Drifted: an entry contradicts itself.
     """
-    parts = tomllib.loads(path.read_text(encoding="utf-8"))["part"]
+    parts = tomllib.loads(ARTICLE.read_text(encoding="utf-8"))["part"]
     return {part["name"]: [_figure(entry) for entry in part["figures"]] for part in parts}
 
 

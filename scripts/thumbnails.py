@@ -24,6 +24,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from labkit.measure.plots.style import PALETTE
 from scripts.lessons import DESCRIPTION, lesson_title
+from scripts.marks import parted
 from scripts.minutes import measured
 
 ROOT = Path(__file__).parents[1]
@@ -33,7 +34,6 @@ SHOWN = 220  # pixels wide in the README; a file has twice as many, for screens 
 TINTS = (0.0, 0.5)  # of each of the lessons' colours: how much white is mixed in
 GREYS = (255, 213, 160, 96, 34)
 SOURCE = "Source"  # what the digest is called in a thumbnail's PNG
-BEGIN, END = "<!-- lessons: written by `make notebooks` -->", "<!-- /lessons -->"
 # Which picture stands for a lesson: words of the code that draws it, which no other cell has.
 DRAWN_BY = {
     "00_start_here": "labkit.plots.calls(",
@@ -186,15 +186,12 @@ def with_table(readme: str) -> str:
     Raises:
         ValueError: if it has no marks, or does not say what surprises in some lesson.
     """
-    before, begin, rest = readme.partition(BEGIN + "\n")
-    present, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"README.md lacks {BEGIN} or {END}")
+    before, present, after = parted(readme, "lessons")
     surprises = surprises_in(present)
     missing = {name[:2] for name in DRAWN_BY} - set(surprises)
     if missing:
         raise ValueError(f"README.md does not say what surprises in lessons {sorted(missing)}")
-    return f"{before}{begin}\n{table(surprises)}\n{end}{after}"
+    return f"{before}\n{table(surprises)}\n{after}"
 
 
 def surprises_in(text: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import nbformat
 
 from scripts.lessons import lesson_title
+from scripts.marks import parted
 from scripts.minutes import Minutes, measured
 
 ROOT = Path(__file__).parents[1]
@@ -262,12 +263,8 @@ def written(text: str) -> str:
         ValueError: if it lacks the marks between which they stand, or a day is too short.
     """
     for name, table in (("timetables", timetables()), ("shorter", shorter())):
-        begin, end = f"<!-- {name}: written by `make notebooks` -->", f"<!-- /{name} -->"
-        before, found, rest = text.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not (found and closed):
-            raise ValueError(f"INSTRUCTOR.md lacks {begin} or {end}")
-        text = f"{before}{begin}\n\n{table}\n{end}{after}"
+        before, _, after = parted(text, name)
+        text = f"{before}\n{table}\n{after}"
     return text
 
 

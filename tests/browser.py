@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
+
+from labkit.servers.redis import free_port
+from tests.helpers import is_listening, wait_until
 
 ROOT = Path(__file__).parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -62,7 +63,7 @@ def jupyterlab(dark: bool = False) -> Iterator[str]:
         config = folder / "config" / "labconfig"
         config.mkdir(parents=True)
         (config / "default_setting_overrides.json").write_text(json.dumps(settings))
-        port = _free_port()
+        port = free_port()
         environment = os.environ | {"JUPYTER_CONFIG_DIR": str(folder / "config")}
         server = subprocess.Popen(
             [sys.executable, str(ROOT / "scripts" / "lab.py"), "--no-browser"]
@@ -73,7 +74,8 @@ def jupyterlab(dark: bool = False) -> Iterator[str]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            _wait_for(port)
+            if not wait_until(lambda: is_listening(port), START_TIMEOUT):
+                raise TimeoutError("JupyterLab did not start")
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
@@ -144,20 +146,3 @@ def screenshots(page: Page, folder: Path, name: str) -> list[Path]:
         page.screenshot(path=path)
         saved.append(path)
     return saved
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise TimeoutError("JupyterLab did not start")

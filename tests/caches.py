@@ -1,8 +1,8 @@
-"""A QueryCache on the shop, as tests of several files open it."""
+"""A QueryCache on the shop, as tests of several files open it, and a function that it caches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,3 +35,25 @@ def opened_cache(shop: Lab, client: Any, **settings: Any) -> Iterator[QueryCache
         finally:
             cache.close()
             db.session.rollback()
+
+
+class Counted:
+    """A function that counts its calls, and what it answers."""
+
+    def __init__(self, answer: Callable[[], Any] = lambda: "answer") -> None:
+        self.calls = 0
+        self._answer = answer
+
+    def __call__(self) -> Any:
+        self.calls += 1
+        return self._answer()
+
+
+def cached(cache: QueryCache, counted: Callable[[], Any], **options: Any) -> Callable[[], Any]:
+    given: dict[str, Any] = {"ttl": 60, "tags": ["users"], "name": "counted"} | options
+
+    @cache.query(**given)
+    def function() -> Any:
+        return counted()
+
+    return function

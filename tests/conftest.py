@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from labkit.errors import LabError
+from labkit.servers import Keeper
 from labkit.servers.redis import find_program
 from tests.witness import Witness
 
@@ -19,6 +20,21 @@ def _witnessed() -> Iterator[None]:
     with Witness() as witness:
         yield
     assert witness.missed == []
+
+
+@pytest.fixture
+def keeper() -> Iterator[Keeper]:
+    keeper = Keeper()
+    yield keeper
+    keeper.close()
+
+
+@pytest.fixture(scope="module")
+def own_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have the labs of a file keep what they seed in a folder of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
+        yield
 
 
 @pytest.fixture(scope="module", params=["server", "wheel"])

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import Any
 
 import nbformat
 import psutil  # type: ignore[import-untyped]
+import redis
 
 REPOSITORY = Path(__file__).parents[1]
 CLEAN_UP_SECONDS = 2.0  # what labkit promises after a SIGKILL
@@ -43,11 +45,20 @@ def is_gone(pid: int, directory: Path | str) -> bool:
     return not is_running(pid) and not Path(directory).exists()
 
 
-def free_port() -> int:
+def is_listening(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def environment(**variables: str | None) -> dict[str, str]:

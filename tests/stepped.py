@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -277,20 +277,6 @@ class States:
                 assert under_way.isdisjoint(after), "a schedule without an end"
                 todo += after
         return paths[0]
-
-    def shortest(self, stale: bool = True) -> str:
-        """Return the shortest schedule that ends stale; or of those that end well."""
-        ways: dict[int, list[str]] = {0: []}
-        todo = deque([0])
-        while todo:
-            state = todo.popleft()
-            if state in self.problems and bool(self.problems[state]) == stale:
-                return " ".join(ways[state])
-            for token, after in self.next[state].items():
-                if after not in ways:
-                    ways[after] = [*ways[state], token]
-                    todo.append(after)
-        raise AssertionError("there is none")
 
     def __str__(self) -> str:
         return (

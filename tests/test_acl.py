@@ -32,11 +32,11 @@ from labkit.cli import main
 from labkit.lab import Lab
 from labkit.operate import acl_line, acl_table
 from labkit.servers import Keeper, RedisServer, spare_cluster, spare_sentinel, start_redis
-from labkit.servers.redis import find_program, run_program
-from labkit.servers.sentinel import SERVICE
+from labkit.servers.failover import SERVICE
+from labkit.servers.redis import find_program, free_port, run_program
 from labkit.shop import User, db
 from tests.caches import opened_cache
-from tests.helpers import free_port, wait_until
+from tests.helpers import wait_until
 from tests.nearby import is_on
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")
@@ -50,11 +50,9 @@ TIMEOUT = {"timeout_ms": 10_000}
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
-        with labkit.start("fake", users=USERS, orders=10) as lab:
-            yield lab
+def lab(own_data: None) -> Iterator[Lab]:
+    with labkit.start("fake", users=USERS, orders=10) as lab:
+        yield lab
 
 
 @dataclass

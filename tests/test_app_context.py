@@ -23,11 +23,9 @@ KEY = "region:1"
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
-        with labkit.start(database=request.param, users=50, orders=100) as started:
-            yield started
+def lab(request: pytest.FixtureRequest, own_data: None) -> Iterator[Lab]:
+    with labkit.start(database=request.param, users=50, orders=100) as started:
+        yield started
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from labkit.audit import PROBES, audit, command, run, site
+from labkit import command
+from labkit.audit import PROBES, audit, run, site
 from labkit.cli import main
 from tests.helpers import REPOSITORY
 from tests.small_probes import CACHE, use, write_module
@@ -217,7 +218,7 @@ def test_what_hangs_is_ended(
 def test_a_file_that_cannot_be_written_is_said_before_the_audit_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "audit", None)
+    monkeypatch.setattr("labkit.audit.command.audit", None)
 
     why = refused(capsys, "mine:cached", "--junit", str(tmp_path))
     assert why == f"{tmp_path} cannot be written: Is a directory."
@@ -262,7 +263,7 @@ def test_an_interruption_leaves_no_traceback(
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "audit", interrupted)
+    monkeypatch.setattr("labkit.audit.command.audit", interrupted)
 
     assert main(["audit", "mine:cached"]) == command.INTERRUPTED
     assert capsys.readouterr().err == "labkit audit: interrupted\n"

@@ -18,8 +18,9 @@ from labkit.audit.adapters.query_cache import QueryCacheAdapter
 from labkit.audit.crowd import Neighbour
 from labkit.audit.probe import Failed
 from labkit.audit.site import Site, opened
-from labkit.audit.wire import Wire
+from labkit.servers.proxy import Proxy
 from tests.broken import BROKEN
+from tests.helpers import wait_until
 
 COPIES = ("broken_connections", "silent_redis", "emptied_redis", "fork_listens")
 BRIEF = 0.1  # seconds
@@ -72,7 +73,7 @@ def test_it_does_not_matter_how_a_copy_ends() -> None:
     ]
 
 
-# The wire.
+# The proxy.
 
 
 @pytest.fixture(scope="module")
@@ -81,32 +82,25 @@ def site() -> Iterator[Site]:
         yield site
 
 
-def over(wire: Wire) -> redis.Redis:
-    return redis.Redis.from_url(wire.place.url, single_connection_client=True)
+def over(proxy: Proxy) -> redis.Redis:
+    return proxy.client(single_connection_client=True)
 
 
 def test_what_is_held_up_arrives_never_once_the_connection_is_dropped(site: Site) -> None:
-    with closing(Wire(site)) as wire, over(wire) as client:
+    with closing(Proxy(site.place.url)) as proxy, over(proxy) as client:
         connection = client.connection
         assert connection is not None
         client.set("key", "before")
-        wire.hold()
+        proxy.hold()
         connection.send_command("SET", "key", "after")
-        wait_for(lambda: site.client.get("key") == b"after")  # it is sent, and its answer is held
+        assert wait_until(lambda: site.client.get("key") == b"after", 20)  # its answer is held
         assert not connection.can_read(timeout=0.05)
-        wire.drop()
+        proxy.drop()
 
         with pytest.raises(redis.ConnectionError):
             connection.read_response()
-        with over(wire) as later:
+        with over(proxy) as later:
             assert later.get("key") == b"after"
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 # A process that acts when it is told to.

@@ -14,7 +14,7 @@ from labkit.audit.adapters.query_cache import QueryCacheAdapter
 from labkit.audit.probes import outages
 from labkit.audit.site import Place
 from labkit.cache import reads
-from tests.helpers import free_port
+from labkit.servers.redis import free_port
 
 
 def evidence(adapter: Callable[..., Any], probe: str) -> tuple[str, str]:

@@ -28,12 +28,9 @@ VALUE = [{"month": 1, "orders": 7}, "Köln", None, True, 2.5]
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labkit.Lab]:
-    before = os.environ.get("LABKIT_DATA")
-    os.environ["LABKIT_DATA"] = str(tmp_path_factory.mktemp("data"))
+def lab(own_data: None) -> Iterator[labkit.Lab]:
     with labkit.start(redis="wheel", database="sqlite", users=50, orders=50) as lab:
         yield lab
-    os.environ.pop("LABKIT_DATA") if before is None else os.environ.update(LABKIT_DATA=before)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,8 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from labkit import LabError, cli
 from labkit.servers import Keeper
-from tests.helpers import end, environment, free_port, start_python, wait_until
+from labkit.servers.redis import free_port
+from tests.helpers import end, environment, is_listening, start_python, wait_until
 
 # Of the 5 s that a person may wait: the imports, a second or so, are left out, because they take
 # as long as the machine is busy; what `start` waits for is the same on any machine.
@@ -196,11 +197,6 @@ def memcached() -> Iterator[int]:
     assert wait_until(lambda: is_listening(port), 5)
     yield port
     keeper.close()
-
-
-def is_listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 NOT_REDIS = {

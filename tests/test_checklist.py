@@ -31,8 +31,8 @@ from labkit.operate.clients import CLIENT_CHECKS
 from labkit.operate.reading import Names
 from labkit.servers import Keeper, RedisServer, spare_cluster, start_redis
 from labkit.servers.cluster import PORT_ATTEMPTS, PortTaken, run_on_port
+from labkit.servers.failover import SERVICE
 from labkit.servers.redis import find_program, free_port
-from labkit.servers.sentinel import SERVICE
 from tests.helpers import wait_until
 from tests.test_query_cache_clients import on_tls
 

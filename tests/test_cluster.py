@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +21,7 @@ import labkit.servers.cluster as clusters
 import labkit.servers.redis as ladder
 from labkit import LabError
 from labkit.servers import Keeper, RedisServer, spare_cluster
-from tests.helpers import end, is_running, start_python, wait_until
+from tests.helpers import end, is_running, mode, start_python, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")
 
@@ -105,8 +104,8 @@ def test_no_other_user_can_read_the_password(cluster):
         directory = Path(node.info("server")["config_file"]).parent
         pid = node.info("server")["process_id"]
 
-        assert stat.S_IMODE(directory.parent.stat().st_mode) == 0o700
-        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+        assert mode(directory.parent) == 0o700
+        assert mode(directory) == 0o700
         assert password not in " ".join(psutil.Process(pid).cmdline())
 
 

@@ -19,18 +19,17 @@ import labkit
 from labkit.cache import QueryCache
 from labkit.cache.commands import querycache
 from labkit.lab import Lab
+from labkit.servers.redis import free_port
 from labkit.shop import User, db
-from tests.helpers import REPOSITORY, free_port
+from tests.helpers import REPOSITORY
 
 COUNT = select(func.count(User.id).label("users"))
 
 
 @pytest.fixture(scope="module", params=["server", "fake"])
-def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
-        with labkit.start(request.param, users=5, orders=10) as lab:
-            yield lab
+def lab(request: pytest.FixtureRequest, own_data: None) -> Iterator[Lab]:
+    with labkit.start(request.param, users=5, orders=10) as lab:
+        yield lab
 
 
 @pytest.fixture

@@ -15,9 +15,8 @@ from labkit.shop import Order, OrderLine, User, db
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def engine(own_data: None) -> Iterator[Engine]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
         patch.setitem(postgres.SETTINGS, "max_prepared_transactions", "10")
         with labkit.start("fake", "postgres", users=5, orders=10) as lab, lab.app.app_context():
             with db.engine.begin() as connection:

@@ -26,8 +26,8 @@ import yaml
 from labkit.operate import checklist
 from labkit.servers import Keeper
 from labkit.servers.failover import alone
-from labkit.servers.redis import RedisServer, choose_redis
-from tests.helpers import REPOSITORY, free_port, wait_until
+from labkit.servers.redis import RedisServer, choose_redis, free_port
+from tests.helpers import REPOSITORY, answers, wait_until
 
 FILE = REPOSITORY / "compose.yaml"
 PASSWORD = secrets.token_urlsafe(24)
@@ -89,7 +89,7 @@ def test_its_redis_has_what_the_checklist_wants(secret: Path):
     try:
         keeper.spawn(["sh", "-c", command], log=keeper.directory / "log")
         with closing(redis.Redis(port=port, password=PASSWORD)) as client:
-            assert wait_until(lambda: _answers(client), 20)
+            assert wait_until(lambda: answers(client), 20)
             assert client.config_get("maxmemory")["maxmemory"] == str(256 * 2**20)
         url = f"redis://:{PASSWORD}@127.0.0.1:{port}/0"
         assert checklist(url, ignore=["failover"]).to_mend == []
@@ -104,13 +104,6 @@ def test_its_redis_has_what_the_checklist_wants(secret: Path):
         assert subprocess.run(["sh", "-c", asked], capture_output=True).returncode != 0
     finally:
         keeper.close()
-
-
-def _answers(client: redis.Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except redis.RedisError:
-        return False
 
 
 def test_its_application_caches_in_the_redis_that_its_environment_names(

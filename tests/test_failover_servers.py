@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import socket
-import stat
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -29,7 +27,7 @@ from labkit.servers.failover import (
     start_clustered,
     start_sentinels,
 )
-from tests.helpers import is_running, wait_until
+from tests.helpers import is_running, mode, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")
 
@@ -42,13 +40,6 @@ def program(request: pytest.FixtureRequest) -> Path:
         return failing_program(RedisServer(request.param, "", ""))
     except LabError as error:
         pytest.skip(str(error).splitlines()[0])
-
-
-@pytest.fixture
-def keeper() -> Iterator[Keeper]:
-    keeper = Keeper()
-    yield keeper
-    keeper.close()
 
 
 def test_a_killed_redis_comes_back_with_its_snapshot_or_empty(
@@ -167,7 +158,7 @@ def test_every_port_is_on_loopback_and_asks_for_a_password(program: Path, keeper
         assert node._password not in repr(node)
     for folder in keeper.directory.rglob("*"):
         if folder.is_dir():
-            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+            assert mode(folder) == 0o700
 
 
 def test_a_port_that_somebody_took_meanwhile_is_given_up_for_another(

@@ -26,17 +26,15 @@ DETERMINISTIC = (
 
 
 @pytest.fixture(scope="module")
-def volatility(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, set[str]]]:
+def volatility(own_data: None) -> Iterator[dict[str, set[str]]]:
     """What a live PostgreSQL says of each function, for all of its kinds of arguments."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
-        with labkit.start("fake", "postgres", users=5, orders=5) as lab, lab.app.app_context():
-            said: dict[str, set[str]] = defaultdict(set)
-            query = "SELECT proname, provolatile::text FROM pg_proc JOIN pg_namespace n ON n.oid = "
-            query += "pronamespace WHERE nspname = 'pg_catalog'"
-            for name, volatile in lab.db.session.execute(sa.text(query)):
-                said[name].add(volatile)
-            yield dict(said)
+    with labkit.start("fake", "postgres", users=5, orders=5) as lab, lab.app.app_context():
+        said: dict[str, set[str]] = defaultdict(set)
+        query = "SELECT proname, provolatile::text FROM pg_proc JOIN pg_namespace n ON n.oid = "
+        query += "pronamespace WHERE nspname = 'pg_catalog'"
+        for name, volatile in lab.db.session.execute(sa.text(query)):
+            said[name].add(volatile)
+        yield dict(said)
 
 
 def test_postgresql_calls_none_of_those_that_are_known_volatile(volatility):

@@ -23,7 +23,7 @@ ORDER = (
     ("labkit.concurrency",),
     ("labkit.lab",),
     ("labkit.measure", "labkit.shop"),
-    ("labkit.servers", "labkit.named"),
+    ("labkit.servers", "labkit.named", "labkit.command"),
     ("labkit.errors",),
 )
 ALONE = ("labkit.cache", "labkit.baselines")  # at the side: they import nothing of labkit

@@ -28,13 +28,6 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has neither SIG
 SERVER = ["sleep", "300"]  # as much of a server as a keeper sees
 
 
-@pytest.fixture
-def keeper() -> Iterator[Keeper]:
-    keeper = Keeper()
-    yield keeper
-    keeper.close()
-
-
 def test_the_directory_is_for_this_user_alone(keeper):
     status = keeper.directory.stat()
     assert stat.S_IMODE(status.st_mode) == 0o700

@@ -28,7 +28,7 @@ from labkit.audit.adapters.query_cache import QueryCacheL1Adapter
 from labkit.cache import QueryCache, SettingsError, signals, tokens
 from labkit.cache.tracking import Stream
 from labkit.servers import Keeper, RedisServer, choose_redis, spare_sentinel
-from labkit.servers.sentinel import SERVICE
+from labkit.servers.failover import SERVICE
 from tests.helpers import end, start_python, wait_until
 from tests.nearby import LONG, NEAR, Report, hear, is_on, l1_of
 from tests.outages import FakeServer, OwnServer, Switch, ended

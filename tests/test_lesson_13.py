@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import ssl
-import stat
 import subprocess
 import sys
 import threading
@@ -47,6 +46,7 @@ from labkit.servers import tls
 from labkit.servers.failover import Node, alone, can_fail
 from labkit.servers.redis import find_program
 from labkit.servers.tls import tls_redis
+from tests.helpers import mode
 from tests.kills import killed_after
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")
@@ -338,7 +338,7 @@ def test_a_strict_python_takes_its_certificates(encrypted: tls.TlsRedis) -> None
 
 def test_its_keys_are_for_this_user_alone(encrypted: tls.TlsRedis) -> None:
     folder = encrypted.authority.parent
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert mode(folder) == 0o700
     assert encrypted._password not in repr(encrypted)
 
 

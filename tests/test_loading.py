@@ -34,15 +34,13 @@ LONG_LEASE = 60_000  # milliseconds: a test that waits for it has failed
 
 
 @pytest.fixture(scope="module", params=["server", "wheel"])
-def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
-        try:
-            started = labkit.start(request.param, users=50, orders=100)
-        except LabError as error:
-            pytest.skip(str(error).splitlines()[0])
-        with started:
-            yield started
+def lab(request: pytest.FixtureRequest, own_data: None) -> Iterator[Lab]:
+    try:
+        started = labkit.start(request.param, users=50, orders=100)
+    except LabError as error:
+        pytest.skip(str(error).splitlines()[0])
+    with started:
+        yield started
 
 
 @pytest.fixture
@@ -78,7 +76,7 @@ def failing() -> bytes:
     raise LoadError
 
 
-def in_threads(function: Callable[[], Any], count: int = CALLERS) -> list[Any]:
+def in_threads(function: Callable[[], Any]) -> list[Any]:
     """Return what each thread's call gave, or what it raised."""
 
     def outcome(_: int) -> Any:
@@ -87,8 +85,8 @@ def in_threads(function: Callable[[], Any], count: int = CALLERS) -> list[Any]:
         except LoadError as error:
             return error
 
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(outcome, range(count)))
+    with ThreadPoolExecutor(CALLERS) as pool:
+        return list(pool.map(outcome, range(CALLERS)))
 
 
 # Single-flight, within a process.

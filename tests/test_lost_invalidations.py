@@ -20,18 +20,16 @@ from labkit.cache import InvalidationFailed, QueryCache
 from labkit.cache.invalidation import Writes
 from labkit.lab import Lab
 from labkit.servers import spare_redis
+from labkit.servers.redis import free_port
 from labkit.shop import Order, User, db
-from tests.helpers import free_port
 
 EU = select(func.count(User.id).label("users")).where(User.region == "EU")
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
-        with labkit.start(users=5, orders=10) as lab, lab.app.app_context():
-            yield lab
+def lab(own_data: None) -> Iterator[Lab]:
+    with labkit.start(users=5, orders=10) as lab, lab.app.app_context():
+        yield lab
 
 
 @pytest.fixture

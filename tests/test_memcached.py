@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import stat
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -19,7 +17,7 @@ from labkit import LabError
 from labkit.servers import Keeper, RedisServer, start_redis
 from labkit.servers.memcached import find_memcached, start_memcached
 from labkit.servers.two_doors import TwoDoors, kill
-from tests.helpers import dies_with_its_kernel, is_gone, is_running
+from tests.helpers import dies_with_its_kernel, is_gone, is_running, mode
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no unix sockets")
 needs_memcached = pytest.mark.skipif(
@@ -41,21 +39,10 @@ server = TwoDoors(start_redis("wheel", keeper), keeper)
 
 
 @pytest.fixture
-def keeper() -> Iterator[Keeper]:
-    keeper = Keeper()
-    yield keeper
-    keeper.close()
-
-
-@pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The only program on PATH, called memcached, still to be written."""
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path / "memcached"
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
 
 
 def write(program: Path, script: str) -> None:

@@ -22,9 +22,8 @@ RESTOCK = "return redis.call('SET', KEYS[1], ARGV[1])"
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Iterator[None]:
+def data(own_data) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
         patch.delenv("LABKIT_REDIS", raising=False)  # "auto" then finds a real server
         yield
 
@@ -51,10 +50,9 @@ def lab(request) -> Lab:
     return lab
 
 
-def run_sql(lab: Lab, times: int = 1) -> None:
+def run_sql(lab: Lab) -> None:
     with lab.app.app_context():
-        for _ in range(times):
-            lab.db.session.execute(text("SELECT 1"))
+        lab.db.session.execute(text("SELECT 1"))
 
 
 # What a client can do, and the commands that it sends for it.

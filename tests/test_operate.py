@@ -241,11 +241,9 @@ def test_without_lfu_it_says_that_nothing_is_counted(client):
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
-        with labkit.start("fake", users=5, orders=10) as lab:
-            yield lab
+def lab(own_data: None) -> Iterator[Lab]:
+    with labkit.start("fake", users=5, orders=10) as lab:
+        yield lab
 
 
 COUNT = select(func.count(User.id))

@@ -26,18 +26,16 @@ from labkit.cache import (
 from labkit.cache.loading import SingleFlight, wait_for_lease
 from labkit.lab import Lab
 from labkit.shop import Order, OrderLine, User, db
-from tests.caches import opened_cache
+from tests.caches import Counted, cached, opened_cache
 
 USERS = 50
 EU = select(func.count(User.id)).where(User.region == "EU")
 
 
 @pytest.fixture(scope="module", params=["server", "wheel", "fake"])
-def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
-        with labkit.start(request.param, users=USERS, orders=100) as lab:
-            yield lab
+def lab(request: pytest.FixtureRequest, own_data: None) -> Iterator[Lab]:
+    with labkit.start(request.param, users=USERS, orders=100) as lab:
+        yield lab
 
 
 @pytest.fixture
@@ -45,28 +43,6 @@ def cache(lab: Lab) -> Iterator[QueryCache]:
     lab.redis.flushdb()
     with opened_cache(lab, lab.redis) as cache:
         yield cache
-
-
-class Counted:
-    """A function that counts its calls, and what it answers."""
-
-    def __init__(self, answer: Callable[[], Any] = lambda: "answer") -> None:
-        self.calls = 0
-        self._answer = answer
-
-    def __call__(self) -> Any:
-        self.calls += 1
-        return self._answer()
-
-
-def cached(cache: QueryCache, counted: Counted, **options: Any) -> Callable[[], Any]:
-    merged: Any = {"ttl": 60, "tags": ["users"], "name": "counted"} | options
-
-    @cache.query(**merged)
-    def function() -> Any:
-        return counted()
-
-    return function
 
 
 def in_eu() -> int:

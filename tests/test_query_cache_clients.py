@@ -5,7 +5,6 @@ The application's client is copied; what it has, and what it is for, stays its o
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import secrets
@@ -37,10 +36,11 @@ from labkit.lab import Lab
 from labkit.operate import acl_line
 from labkit.servers import Keeper, RedisServer, spare_cluster, spare_sentinel, start_redis
 from labkit.servers.cluster import PORT_ATTEMPTS, PortTaken, _start_node, free_ports, run_on_port
+from labkit.servers.failover import SERVICE
+from labkit.servers.proxy import Proxy
 from labkit.servers.redis import find_program, free_port, run_program
-from labkit.servers.sentinel import SERVICE
 from labkit.shop import User, db
-from tests.caches import opened_cache
+from tests.caches import Counted, cached, opened_cache
 from tests.helpers import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")
@@ -221,12 +221,10 @@ def way(request: pytest.FixtureRequest, kind: str) -> Iterator[Way]:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def shop(own_data: None) -> Iterator[Lab]:
     """Only its application and its database are used."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
-        with labkit.start("fake", users=USERS, orders=20) as lab:
-            yield lab
+    with labkit.start("fake", users=USERS, orders=20) as lab:
+        yield lab
 
 
 def a_cache(shop: Lab, application: Any, **settings: Any) -> AbstractContextManager[QueryCache]:
@@ -246,28 +244,6 @@ def application(way: Way) -> Any:
 def cache(shop: Lab, application: Any) -> Iterator[QueryCache]:
     with a_cache(shop, application) as cache:
         yield cache
-
-
-class Counted:
-    """A function that counts its calls."""
-
-    def __init__(self, answer: Callable[[], Any] = lambda: "answer") -> None:
-        self.calls = 0
-        self._answer = answer
-
-    def __call__(self) -> Any:
-        self.calls += 1
-        return self._answer()
-
-
-def cached(cache: QueryCache, counted: Callable[[], Any], **options: Any) -> Callable[[], Any]:
-    given: dict[str, Any] = {"ttl": 60, "tags": ["users"], "name": "counted"} | options
-
-    @cache.query(**given)
-    def function() -> Any:
-        return counted()
-
-    return function
 
 
 def in_eu() -> int:
@@ -686,52 +662,19 @@ def test_what_is_owed_has_a_connection_that_is_open(cache):
     assert {*waits} == {DEFAULTS["timeout_ms"] / 1000}  # no send takes longer
 
 
-class Forwarder:
-    """A port behind which the master is, whichever that is: as a name, or a virtual address."""
-
-    def __init__(self, port: int) -> None:
-        self.target = port
-        self._open: list[socket.socket] = []
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listening.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listening.accept()
-            except OSError:
-                return
-            far = socket.create_connection(("127.0.0.1", self.target))
-            self._open += [near, far]
-            for one, other in ((near, far), (far, near)):
-                threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
-
-    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := one.recv(65_536):
-                other.sendall(data)
-            other.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        for each in (self._listening, *self._open):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-
 def test_a_master_that_became_a_replica_while_connections_to_it_stay_open(shop, kind):
     with on_tcp(kind) as first, on_tcp(kind) as second:
         old, new = first.nodes[0], second.nodes[0]
         at = [node.connection_pool.connection_kwargs for node in (old, new)]
-        forwarder = Forwarder(at[0]["port"])
+        # Behind it is the master, whichever that is: as behind a name, or a virtual address.
+        proxy = Proxy(f"redis://127.0.0.1:{at[0]['port']}/0")
         for node in (old, new):  # one password, as the members of one group have
             node.acl_setuser("app", enabled=True, passwords=["+pw"], keys="*", commands=["+@all"])
-        application = redis.Redis("127.0.0.1", forwarder.port, username="app", password="pw")
-        with closing(forwarder), a_cache(shop, application, pause_ms=3_600_000) as cache:
+        application = redis.Redis("127.0.0.1", proxy.port, username="app", password="pw")
+        with closing(proxy), a_cache(shop, application, pause_ms=3_600_000) as cache:
             function = cached(cache, in_eu)
             assert [function(), function(), cache.stats.hits] == [0, 0, 1]
-            forwarder.target = at[1]["port"]
+            proxy.target = at[1]["port"]
             old.config_set("masterauth", at[1]["password"])
             old.replicaof("127.0.0.1", at[1]["port"])
             assert wait_until(lambda: is_linked(old), LONG)
@@ -1014,8 +957,6 @@ def test_a_killed_holder_of_the_lease_costs_its_lease_at_most(several):
 
 
 @pytest.fixture(scope="module")
-def several(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
-        with labkit.start(kind, users=USERS, orders=20) as lab:
-            yield lab
+def several(kind: str, own_data: None) -> Iterator[Lab]:
+    with labkit.start(kind, users=USERS, orders=20) as lab:
+        yield lab

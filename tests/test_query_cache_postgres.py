@@ -18,11 +18,9 @@ EU = select(func.count(User.id).label("users")).where(User.region == "EU")
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
-        with labkit.start("fake", "postgres", users=5, orders=10) as lab, lab.app.app_context():
-            yield lab
+def lab(own_data: None) -> Iterator[Lab]:
+    with labkit.start("fake", "postgres", users=5, orders=10) as lab, lab.app.app_context():
+        yield lab
 
 
 @pytest.fixture

@@ -270,24 +270,22 @@ class Scenario:
             assert (counted["errors"], counted["bypasses"], counted["owed"]) == ({}, {}, 0)
 
 
-def lab_with(database: str, factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(factory.mktemp("data")))
-        with labkit.start(database=database, users=5, orders=5) as lab:
-            shop = Shop(lab)
-            yield shop
-            shop.close()
+def lab_with(database: str) -> Iterator[Shop]:
+    with labkit.start(database=database, users=5, orders=5) as lab:
+        shop = Shop(lab)
+        yield shop
+        shop.close()
 
 
 @pytest.fixture(scope="module")
-def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    yield from lab_with("sqlite", tmp_path_factory)
+def sqlite(own_data: None) -> Iterator[Shop]:
+    yield from lab_with("sqlite")
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def postgres(own_data: None) -> Iterator[Shop]:
     """Two writers at once need a database that locks rows."""
-    yield from lab_with("postgres", tmp_path_factory)
+    yield from lab_with("postgres")
 
 
 @contextmanager

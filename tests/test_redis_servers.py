@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import stat
 import subprocess
 import sys
 import time
@@ -19,7 +18,8 @@ import labkit
 import labkit.servers.redis as ladder
 from labkit import LabError
 from labkit.servers import Keeper, RedisServer, choose_redis, start_redis
-from tests.helpers import environment, free_port, is_gone, wait_until
+from labkit.servers.redis import free_port
+from tests.helpers import answers, environment, is_gone, mode, wait_until
 
 START_SECONDS = 2.0  # a promise of the bench is 100 ms; this only tells a start from a time-out
 PASSWORD = "not-for-your-eyes"
@@ -48,13 +48,6 @@ def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LABKIT_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("LABKIT_REDIS", raising=False)
     monkeypatch.delenv("LABKIT_DATABASE", raising=False)
-
-
-@pytest.fixture
-def keeper() -> Iterator[Keeper]:
-    keeper = Keeper()
-    yield keeper
-    keeper.close()
 
 
 @pytest.fixture
@@ -454,19 +447,8 @@ def without_password(server: RedisServer) -> str:
     return server.url.replace(f":{password_of(server)}@", "")
 
 
-def answers(client: redis.Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except redis.RedisError:
-        return False
-
-
 def contents(client: redis.Redis) -> dict[object, object]:
     return {key: (client.dump(key), client.ttl(key) > 0) for key in client.scan_iter()}
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
 
 
 def put_program(path: Path, script: str) -> None:

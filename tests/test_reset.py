@@ -201,6 +201,42 @@ def test_copies_are_restored_from_the_checkout_that_labkit_runs_from(
     assert files(committed / "notebooks")[FILE] == DELIVERED
 
 
+@pytest.fixture
+def for_all(committed: Path, monkeypatch) -> Path:
+    """The checkout that labkit runs from on a hub, where learners may only read."""
+    may = os.access  # root may write everywhere
+    monkeypatch.setattr(module, "LABKITS", committed / "labkit" / "lessons")
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: committed not in Path(path).parents and may(path, mode)
+    )
+    return committed
+
+
+def test_where_a_learner_has_no_notebooks_the_hubs_own_are_not_meant(
+    for_all, tmp_path, monkeypatch
+):
+    """They are as delivered, of course: that would say nothing of the learner's."""
+    monkeypatch.chdir(tmp_path)
+
+    assert refused("05").startswith(f"there is no {FILE} here: go to the folder of your notebooks")
+
+
+def test_a_learners_folder_may_be_below_where_the_terminal_opens(for_all, tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / FILE).write_bytes(MINE)
+    monkeypatch.chdir(tmp_path)
+    reset("05")
+
+    kept = {FILE: DELIVERED, "mine/05_races.mine.ipynb": MINE}
+    assert files(tmp_path / "notebooks") == kept
+
+
+def test_a_notebook_that_a_learner_has_removed_comes_back_among_theirs(for_all, copied):
+    reset("06")
+
+    assert files(copied) == {FILE: MINE, "06_missing_ttl.ipynb": DELIVERED}
+
+
 def test_a_repository_of_the_learners_own_is_not_the_course(committed, copied, monkeypatch):
     git(copied, "init", "-q")
     git(copied, "add", ".")

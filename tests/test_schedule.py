@@ -48,11 +48,9 @@ CELLS = [
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
-        with labkit.start(users=5, orders=5) as started:
-            yield started
+def lab(own_data: None) -> Iterator[Lab]:
+    with labkit.start(users=5, orders=5) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

@@ -484,11 +484,9 @@ def test_text_reads_nobody_knows_what():
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABKIT_DATA", str(tmp_path_factory.mktemp("data")))
-        with labkit.start("fake", request.param, users=40, orders=120) as started:
-            yield started
+def lab(request: pytest.FixtureRequest, own_data: None) -> Iterator[Lab]:
+    with labkit.start("fake", request.param, users=40, orders=120) as started:
+        yield started
 
 
 REGION, USERNAME = USERS.c.region, USERS.c.username

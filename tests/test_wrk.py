@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,8 @@ import pytest
 from labkit.errors import LabError
 from labkit.measure.wrk import wrk
 from labkit.servers import Keeper
-from tests.helpers import end, free_port, is_running, start_python, wait_until
+from labkit.servers.redis import free_port
+from tests.helpers import end, is_listening, is_running, start_python, wait_until
 
 needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="no wrk on PATH")
 SITE = """
@@ -35,14 +35,9 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Site).serve_for
 def url() -> Iterator[str]:
     keeper, port = Keeper(), free_port()
     keeper.spawn([sys.executable, "-c", SITE, str(port)], log=keeper.directory / "log")
-    assert wait_until(lambda: listens(port), 20)
+    assert wait_until(lambda: is_listening(port), 20)
     yield f"http://127.0.0.1:{port}"
     keeper.close()
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @needs_wrk

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import BinaryIO
 
+from labkit import command
 from labkit.audit.probe import Row
 from labkit.audit.report import Scoreboard, as_junit
 from labkit.audit.run import audit, every_probe
 from labkit.errors import LabError
 
-PASSES, FAILS, NOT_RUN = 0, 1, 2  # exit statuses
-INTERRUPTED = 130  # as a shell has it
+PASSES, FAILS = 0, 1  # exit statuses
 
 
 def run(target: str, invalidate: str | None, as_json: bool, junit_path: str | None) -> int:
@@ -29,19 +27,12 @@ def run(target: str, invalidate: str | None, as_json: bool, junit_path: str | No
         as_json: whether to print JSON in place of a table.
         junit_path: of the file that gets JUnit's XML; None for no such file.
     """
-    if sys.stdout is None:  # it was closed before, as by `>&-`: only the exit status is wanted
-        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # an old terminal has no ✓
-    try:
+
+    def work() -> int:
         with _opened(junit_path) if junit_path is not None else nullcontext() as junit:
             return _audited(target, invalidate, as_json, junit)
-    except (LabError, OSError) as error:
-        print(f"labkit audit: {_in_a_line(error)}", file=sys.stderr)
-        return NOT_RUN
-    except KeyboardInterrupt:
-        print("labkit audit: interrupted", file=sys.stderr)
-        return INTERRUPTED
+
+    return command.run("audit", work)
 
 
 def _opened(path: str) -> BinaryIO:
@@ -62,26 +53,18 @@ def _audited(target: str, invalidate: str | None, as_json: bool, junit: BinaryIO
             board = audit(target, invalidate, on_row=progress.count)
     except LabError as error:
         if junit:
-            junit.write(as_junit(target, [], error=_in_a_line(error)))
+            junit.write(as_junit(target, [], error=command.in_a_line(error)))
         raise
     if junit:
         junit.write(as_junit(target, board.rows))
-    try:
-        _print_board(board, as_json)
-        sys.stdout.flush()
-    except BrokenPipeError:  # who reads has read enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    command.show(json.dumps(board.as_dict(), indent=2) if as_json else _in_words(board))
     return PASSES if board.passes else FAILS
 
 
-def _print_board(board: Scoreboard, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(board.as_dict(), indent=2))
-        return
+def _in_words(board: Scoreboard) -> str:
     # A file and a pipe get a line for each row, however long: what reads them may search for it.
-    print(board.as_text(shutil.get_terminal_size().columns if sys.stdout.isatty() else 0))
-    if board.failed:
-        print(f"It fails {', '.join(board.failed)}.")
+    text = board.as_text(shutil.get_terminal_size().columns if sys.stdout.isatty() else 0)
+    return f"{text}\nIt fails {', '.join(board.failed)}." if board.failed else text
 
 
 class Progress:
@@ -106,7 +89,3 @@ class Progress:
 
 def _rewrite(text: str) -> None:
     print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-
-
-def _in_a_line(error: Exception) -> str:
-    return " ".join(str(error).split())

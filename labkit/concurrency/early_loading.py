@@ -10,6 +10,7 @@ import redis
 # Given the seconds that remain, those that a load takes, and a number of 0 < u <= 1: load now?
 Rule = Callable[[float, float, float], bool]
 CALLERS = 100  # a second
+TTL, SIMULATED = 60.0, 300  # seconds
 LOAD_SECONDS = 1.0
 
 
@@ -18,7 +19,7 @@ def never(remaining: float, load_seconds: float, u: float) -> bool:
     return False
 
 
-def simulate(rule: Rule, ttl: float = 60.0, seconds: int = 300) -> int:
+def simulate(rule: Rule) -> int:
     """Return the most loads that were under way at once, on a clock that is only a number.
 
     A hundred callers a second find the entry and apply the rule, or find none and load. A load
@@ -26,15 +27,13 @@ def simulate(rule: Rule, ttl: float = 60.0, seconds: int = 300) -> int:
 
     Args:
         rule: who loads early.
-        ttl: how many seconds an entry lives.
-        seconds: how long the simulation lasts.
     """
     draw = random.Random(5).random
-    deadline, under_way, most = ttl, list[float](), 0  # an entry that has just been stored
-    for call in range(seconds * CALLERS):
+    deadline, under_way, most = TTL, list[float](), 0  # an entry that has just been stored
+    for call in range(SIMULATED * CALLERS):
         now = call / CALLERS
         stored = [end for end in under_way if end <= now]
-        deadline = max([deadline, *(end + ttl for end in stored)])
+        deadline = max([deadline, *(end + TTL for end in stored)])
         under_way = [end for end in under_way if end > now]
         remaining = deadline - now
         if remaining <= 0 or rule(remaining, LOAD_SECONDS, 1 - draw()):

@@ -131,22 +131,39 @@ class CacheTools(Backend):
         self._entries.pop(key, None)
 
 
-class Redis(Backend):
+class Server(Backend):
+    """What Redis and Memcached have in common: values go to another process, as JSON."""
+
+    client: Any
+
+    def get(self, key: str) -> Any:
+        """Return the value, or None."""
+        value = self.client.get(key)
+        return None if value is None else orjson.loads(value)
+
+    def increment(self, key: str) -> int:
+        """Add one, and return the sum."""
+        return int(self.client.incr(key, 1))
+
+    def delete(self, key: str) -> None:
+        """Remove the entry."""
+        self.client.delete(key)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.client.close()
+
+
+class Redis(Server):
     """A Redis, by its URL; or fakeredis, of this process alone."""
 
     def __init__(self, url: str | None) -> None:
-        self.client: Any
         if url is None:
             import fakeredis
 
             self.client = fakeredis.FakeRedis(server=fakeredis.FakeServer())
         else:
             self.client = redis.Redis.from_url(url)
-
-    def get(self, key: str) -> Any:
-        """Return the value, or None."""
-        value = self.client.get(key)
-        return None if value is None else orjson.loads(value)
 
     def set(self, key: str, value: Any, ttl: float | None = None) -> None:
         """Store a value, as `Backend.set` says."""
@@ -160,20 +177,8 @@ class Redis(Backend):
         """Store a value if there is none; return whether it did."""
         return bool(self.client.set(key, orjson.dumps(value), nx=True))
 
-    def increment(self, key: str) -> int:
-        """Add one, and return the sum."""
-        return int(self.client.incr(key))
 
-    def delete(self, key: str) -> None:
-        """Remove the entry."""
-        self.client.delete(key)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self.client.close()
-
-
-class Memcached(Backend):
+class Memcached(Server):
     """A Memcached, by the path of its socket."""
 
     def __init__(self, path: str) -> None:
@@ -188,13 +193,8 @@ class Memcached(Backend):
         # would say only once that its connection is gone: a restarted server is as good.
         plain = Client(path, default_noreply=False)
         gone = [ConnectionError, MemcacheUnexpectedCloseError]
-        self.client: Any = RetryingClient(plain, attempts=2, retry_for=gone)
+        self.client = RetryingClient(plain, attempts=2, retry_for=gone)
         self._errors = MemcacheError
-
-    def get(self, key: str) -> Any:
-        """Return the value, or None."""
-        value = self.client.get(key)
-        return None if value is None else orjson.loads(value)
 
     def set(self, key: str, value: Any, ttl: float | None = None) -> None:
         """Store a value, as `Backend.set` says."""
@@ -207,18 +207,6 @@ class Memcached(Backend):
     def add(self, key: str, value: Any) -> bool:
         """Store a value if there is none; return whether it did."""
         return bool(self.client.add(key, orjson.dumps(value)))
-
-    def increment(self, key: str) -> int:
-        """Add one, and return the sum."""
-        return int(self.client.incr(key, 1))
-
-    def delete(self, key: str) -> None:
-        """Remove the entry."""
-        self.client.delete(key)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self.client.close()
 
 
 class DiskCache(Backend):

@@ -13,10 +13,8 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import socket
 import statistics
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -30,8 +28,9 @@ from sqlalchemy import case, create_engine, func, select, update
 from labkit.cache import QueryCache
 from labkit.errors import LabError
 from labkit.lab import Lab
-from labkit.servers.failover import HOST, Node, wait_until
+from labkit.servers.failover import Node, wait_until
 from labkit.servers.processes import Worker, end_with_input, read_task, worker
+from labkit.servers.proxy import Proxy
 from labkit.shop.models import User
 
 NAMESPACE = "shop"
@@ -210,70 +209,14 @@ def ask_until_far(cache: QueryCache, ask: Callable[..., Any], *arguments: Any) -
         values.add(answer.value)
 
 
-class Wire:
-    """A way to a Redis on which its answers and messages can be held up, as on a bad network.
-
-    Attributes:
-        port: where clients connect, on this machine's loopback.
-    """
-
-    def __init__(self, node: Node) -> None:
-        self._node, self._flows = node, threading.Event()
-        self._flows.set()
-        self._door = socket.create_server((HOST, 0))
-        self.port: int = self._door.getsockname()[1]
-        threading.Thread(target=self._take, daemon=True).start()
-
-    def client(self) -> redis.Redis:
-        """Return a client whose connections lead over it."""
-        url = self._node.url.replace(f":{self._node.port}/", f":{self.port}/")
-        return redis.Redis.from_url(url)
-
-    def hold(self) -> None:
-        """Let nothing of Redis through from now on."""
-        self._flows.clear()
-
-    def release(self) -> None:
-        """Let it all through, in order."""
-        self._flows.set()
-
-    def close(self) -> None:
-        """Take no more connections."""
-        self._door.close()
-        self.release()
-
-    def _take(self) -> None:
-        while True:
-            try:
-                near, _ = self._door.accept()
-                far = socket.create_connection(self._node.address)
-            except OSError:
-                return
-            threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
-
-    def _carry(self, near: socket.socket, far: socket.socket) -> None:
-        with near, far:
-            back = threading.Thread(target=self._pass, args=(far, near, True), daemon=True)
-            back.start()
-            self._pass(near, far, False)
-            back.join()
-
-    def _pass(self, source: socket.socket, target: socket.socket, is_held: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65_536):
-                if is_held:
-                    self._flows.wait()
-                target.sendall(data)
-        for each in (source, target):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-
-
 @contextmanager
-def wire(node: Node) -> Iterator[Wire]:
-    """Give such a way. It ends with the `with` block."""
-    with contextlib.closing(Wire(node)) as made:
-        yield made
+def wire(node: Node) -> Iterator[Proxy]:
+    """Give a way to a Redis on which its answers and messages can be held up.
+
+    It ends with the `with` block.
+    """
+    with contextlib.closing(Proxy(node.url)) as proxy:
+        yield proxy
 
 
 # Below: what runs in a reader.

@@ -120,9 +120,7 @@ def statement(question: str) -> Any:
     return select(func.count(User.id)).where(User.region == which)
 
 
-def serve(
-    lab: Lab, redis: Any, keeper: Keeper, orders: range, workers: int = WORKERS
-) -> OutageShop:
+def serve(lab: Lab, redis: Any, keeper: Keeper, orders: range) -> OutageShop:
     """Serve the shop, and return where it is.
 
     Args:
@@ -130,7 +128,6 @@ def serve(
         redis: what `clients.client_of` is told.
         keeper: owns the processes.
         orders: as of `OutageShop`.
-        workers: how many processes.
 
     Raises:
         LabError: it does not start.
@@ -140,7 +137,7 @@ def serve(
     task = {
         "database": lab.database_url, "redis": redis, "journal": str(journal), "secret": secret,
     }  # fmt: skip
-    port, _ = run("labkit.concurrency.outage_shop:create", task, keeper, workers)
+    port, _ = run("labkit.concurrency.outage_shop:create", task, keeper, WORKERS)
     return OutageShop(port, secret, journal, lab, orders)
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # a worker starts sooner without, and is smaller
 MODULE = "labkit.concurrency.stampede"
 QUERY = "SELECT count(*) FROM users WHERE region = 'US'"
 TAG = "users"
+KEY = "users"  # of the entry that a crowd wants
 TTL = 60  # seconds
 LONG_LEASE = 60_000  # milliseconds
 GATE_TIMEOUT = 600  # seconds: among thirty labs on one machine, processes start minutes apart
@@ -33,16 +34,13 @@ QUERY_CACHE = "query cache"
 LOADING = "loading"  # what a process says that holds a lease and has begun to load
 
 
-def stampede(
-    lab: Lab, strategy: str, key: str = "users", processes: int = 4, threads: int = 25
-) -> list[int]:
+def stampede(lab: Lab, strategy: str, processes: int = 4, threads: int = 25) -> list[int]:
     """Send a crowd against an empty cache and return the SQL statements of each process.
 
     Args:
         lab: its Redis must be a real one, as other processes connect to it. It is emptied first.
         strategy: "none", "single-flight" (one loader a process), "lease" or `QUERY_CACHE` (one
             loader in all).
-        key: the entry that they all want.
         processes: how many processes.
         threads: callers in each process.
 
@@ -50,7 +48,7 @@ def stampede(
         LabError: the lab's Redis is simulated and cannot be shared, or a process has failed.
     """
     lab.redis.flushdb()
-    task = _task(lab, key) | {
+    task = _task(lab, KEY) | {
         "strategy": strategy,
         "threads": threads,
         "crowd": processes * threads,

@@ -44,7 +44,7 @@ from labkit.lab import Lab
 from labkit.measure import histogram
 from labkit.measure.load import open_here
 from labkit.servers import Keeper
-from labkit.servers.keeper import has_ended
+from labkit.servers.keeper import has_ended, last_words
 from labkit.shop.app import prepare_engine
 from labkit.shop.models import OrderLine, db
 from labkit.shop.queries import regional_report
@@ -325,8 +325,7 @@ def _port(log: Path, pid: int) -> int:
         port = int(found[0])
         _status(f"http://127.0.0.1:{port}/")  # 404, by a worker that has loaded the application
     except LabError:
-        last_words = log.read_text(errors="replace").strip().splitlines()[-1:]
-        raise LabError(f"the web server does not start. {' '.join(last_words)}") from None
+        raise LabError(f"the web server does not start. {last_words(log)}") from None
     return port
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
+import numbers
 import re
 import textwrap
 from collections import Counter
@@ -191,6 +193,12 @@ def letters(answer: Any, among: str) -> set[str]:
     if unknown := named - set(among):
         raise Wrong(f"the letters are {among[0]} to {among[-1]}, and {min(unknown)!r} is not one.")
     return named
+
+
+def is_close(got: Any, expected: float) -> bool:
+    """Whether an answer is the number that is expected, but for how floats are rounded."""
+    is_number = isinstance(got, numbers.Real) and not isinstance(got, bool)
+    return is_number and math.isclose(got, expected, rel_tol=1e-6, abs_tol=1e-9)
 
 
 def _note_solved(exercise_id: str) -> None:

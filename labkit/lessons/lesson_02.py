@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from labkit.lessons.exercises import Exercise, Wrong, call
+from labkit.lessons.exercises import Exercise, Wrong, call, is_close
 from labkit.lessons.replies import note_all
 from labkit.servers import Keeper, start_redis
 
@@ -103,9 +103,9 @@ def _examine_mean_ms(answer: Any) -> None:
     cases = [(0.8, 1, 250, 50.8), (0.0, 1, 250, 250), (1.0, 1, 250, 1), (0.5, 2, 10, 6)]
     for ratio, hit_ms, miss_ms, expected in cases:
         got = call(answer, ratio, hit_ms, miss_ms)
-        if not _is_close(got, expected):
+        if not is_close(got, expected):
             swapped = ratio * miss_ms + (1 - ratio) * hit_ms
-            nudge = " Hits and misses are swapped." if _is_close(got, swapped) else ""
+            nudge = " Hits and misses are swapped." if is_close(got, swapped) else ""
             raise Wrong(
                 f"at a hit ratio of {ratio:.0%}, with hits of {hit_ms} ms and misses of "
                 f"{miss_ms} ms, it gave {got!r}; the mean is {expected} ms.{nudge}"
@@ -120,8 +120,9 @@ def _examine_hits_needed(answer: Any) -> None:
     for speed_up, hit_ms, miss_ms in [(5, 1, 250), (2, 1, 100), (10, 0.5, 300)]:
         got = call(answer, speed_up, hit_ms, miss_ms, may_be_none=True)
         expected = hits_needed(speed_up, hit_ms, miss_ms)
-        if not _is_close(got, expected):
-            percent = isinstance(got, int | float) and _is_close(got / 100, expected)
+        assert expected is not None
+        if not is_close(got, expected):
+            percent = isinstance(got, int | float) and is_close(got / 100, expected)
             nudge = " Give a ratio from 0 to 1, not a percentage." if percent else ""
             raise Wrong(
                 f"to be {speed_up} times as fast, with hits of {hit_ms} ms and misses of "
@@ -140,11 +141,6 @@ def hits_needed(speed_up: float, hit_ms: float, miss_ms: float) -> float | None:
     if speed_up * hit_ms > miss_ms:
         return None
     return (1 - 1 / speed_up) / (1 - hit_ms / miss_ms)
-
-
-def _is_close(got: Any, expected: float | None) -> bool:
-    is_number = isinstance(got, int | float) and not isinstance(got, bool)
-    return is_number and expected is not None and abs(got - expected) < 1e-6
 
 
 EXERCISES = {

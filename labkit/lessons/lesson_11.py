@@ -8,25 +8,20 @@ from collections import Counter
 from numbers import Real
 from typing import Any
 
-from labkit.lessons.exercises import Exercise, Wrong, call
-
-
-def _is_close(got: Any, expected: float) -> bool:
-    is_number = isinstance(got, int | float) and not isinstance(got, bool)
-    return is_number and math.isclose(got, expected, rel_tol=1e-6)
+from labkit.lessons.exercises import Exercise, Wrong, call, is_close
 
 
 def _examine_mean_ms(answer: Any) -> None:
     for connections, a_second in [(100, 3.5), (1, 4), (4, 2000), (50, 50)]:
         got = call(answer, connections, a_second)
         expected = mean_ms(connections, a_second)
-        if not _is_close(got, expected):
+        if not is_close(got, expected):
             nudge = ""
-            if _is_close(got, expected / 1000):
+            if is_close(got, expected / 1000):
                 nudge = " That is in seconds."
-            elif _is_close(got, 1000 * a_second / connections):
+            elif is_close(got, 1000 * a_second / connections):
                 nudge = " That is the other way round."
-            elif _is_close(got, 1000 / a_second):
+            elif is_close(got, 1000 / a_second):
                 nudge = " That would be so with one connection: here several wait at a time."
             raise Wrong(
                 f"with {connections} connections and {a_second} requests a second it gave {got!r}; "
@@ -55,7 +50,7 @@ def _examine_percentile(answer: Any) -> None:
             if given != latencies:
                 raise Wrong("the list that it was given has changed. sorted() makes a new one.")
             expected = percentile(latencies, percent)
-            if got in latencies and _is_close(got, expected):
+            if got in latencies and is_close(got, expected):
                 continue
             nudge = ""
             if got not in latencies:

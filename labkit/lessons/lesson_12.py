@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from typing import Any
 
-from labkit.lessons.exercises import Exercise, Wrong, call
+from labkit.lessons.exercises import Exercise, Wrong, call, is_close
 from labkit.lessons.replies import unlike
 
 MEMCACHED_KEY = 250  # bytes
@@ -174,15 +172,14 @@ def _examine_requests_needed(answer: Any) -> None:
     for writes, hits in [(0.3, 0.8), (1, 0.8), (2, 0.5), (0.1, 0.99), (5, 0), (0, 0.9), (10, 0.75)]:
         got = call(answer, writes, hits)
         expected = requests_needed(writes, hits)
-        is_number = isinstance(got, numbers.Real) and not isinstance(got, bool)
-        if is_number and math.isclose(got, expected, rel_tol=1e-6, abs_tol=1e-9):
+        if is_close(got, expected):
             continue
         nudge = ""
-        if is_number and math.isclose(got, writes * hits, rel_tol=1e-6):
+        if is_close(got, writes * hits):
             nudge = " That is the share of the changes. Requests are to be a share of both."
-        elif is_number and math.isclose(got, writes / (1 - hits), rel_tol=1e-6):
+        elif is_close(got, writes / (1 - hits)):
             nudge = " That is requests and changes together."
-        elif is_number and expected and math.isclose(got, writes**2 / expected, rel_tol=1e-6):
+        elif expected and is_close(got, writes**2 / expected):
             nudge = " That is the other way round."
         raise Wrong(
             f"({writes}, {hits}) gave {got!r}. With {expected:g} requests and {writes:g} changes a "

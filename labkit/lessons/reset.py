@@ -121,15 +121,17 @@ def _name_in(source: Source, stem: str) -> str:
 def _notebook(name: str, place: Path | None, source: Source) -> Path:
     """Return the notebook that is meant, the nearest; or the path of one that is missing."""
     here = Path.cwd()
-    nearest = [place] if place else [here, here / FOLDER, *([source.home] if source.home else [])]
+    nearest = [place] if place else [here, here / FOLDER]
+    # A checkout that this user may not write to is for all: a learner's notebooks are elsewhere.
+    if not place and source.home and os.access(source.home, os.W_OK):
+        nearest.append(source.home)
     for folder in nearest:
         if (folder / name).is_file():
             return (folder / name).resolve()
-    if source.home is None or not source.home.is_dir():
-        raise LabError(
-            f"there is no {name} here: go to the folder of your notebooks, or say its path."
-        )
-    return source.home / name
+    for folder in reversed(nearest):  # it is missing among the others
+        if any((folder / other).is_file() for other in source.names) or folder == source.home:
+            return folder / name
+    raise LabError(f"there is no {name} here: go to the folder of your notebooks, or say its path.")
 
 
 def _download(fresh: str) -> Source:

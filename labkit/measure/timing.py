@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from labkit.measure import plots
+from labkit.measure.plots.load import percentile
 
 WARM_UP = 3  # rounds that are run and not counted
 NAME_WIDTH = 10
@@ -30,8 +31,7 @@ class Comparison:
 
     def percentile(self, name: str, percent: float) -> float:
         """Return the time that `percent` of a candidate's rounds did not exceed (nearest rank)."""
-        ordered = sorted(self.times[name])
-        return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+        return percentile(Counter(self.times[name]), percent)
 
     def ratio(self, name: str) -> float:
         """Return a candidate's median as a multiple of the first candidate's."""

@@ -40,10 +40,10 @@ from labkit.servers.cluster import (
 from labkit.servers.keeper import Keeper
 from labkit.servers.redis import RedisServer, program_like
 
-REPLICAS, SENTINELS, QUORUM = 2, 3, 2  # of a group that Sentinels watch
+REPLICAS, SENTINELS = 2, 3  # of a group that Sentinels watch
 SERVICE = "shop"  # what the Sentinels call the master, whichever server it is
 DOWN_AFTER_MS = 400  # without an answer for so long, a Sentinel holds the master to be down
-# Two Sentinels have to hold it. The others wait longer: if all stood for election at once, each
+# Most Sentinels have to hold it. The others wait longer: if all stood for election at once, each
 # could vote for itself, and there would be another election after twice the failover's time-out.
 PATIENT_MS = 10_000
 FAILOVER_MS = 2_000  # a failover that takes longer is given up, and begun anew
@@ -218,7 +218,7 @@ class Watched:
     Attributes:
         master: who is the master at first.
         replicas: the others.
-        sentinels: of whom two have to agree.
+        sentinels: of whom most have to agree.
     """
 
     master: Node
@@ -314,22 +314,25 @@ def start_replicated(program: Path, keeper: Keeper, replicas: int) -> tuple[Node
     return nodes
 
 
-def start_sentinels(program: Path, keeper: Keeper) -> Watched:
-    """Start a master, two replicas and three Sentinels; return once all know each other.
+def start_sentinels(
+    program: Path, keeper: Keeper, replicas: int = REPLICAS, sentinels: int = SENTINELS
+) -> Watched:
+    """Start a master, its replicas and their Sentinels; return once all know each other.
 
     Raises:
         LabError: they do not come up.
     """
-    master, *others = start_replicated(program, keeper, REPLICAS)
+    master, *others = start_replicated(program, keeper, replicas)
+    quorum = sentinels // 2 + 1
 
     def start() -> tuple[Node, ...]:
         maker = _Maker(program, keeper, master._password)
-        return tuple(watch(maker, number) for number in range(SENTINELS))
+        return tuple(watch(maker, number) for number in range(sentinels))
 
     def watch(maker: _Maker, number: int) -> Node:
-        patience = DOWN_AFTER_MS if number < QUORUM else PATIENT_MS
+        patience = DOWN_AFTER_MS if number < quorum else PATIENT_MS
         settings = [
-            f"sentinel monitor {SERVICE} {HOST} {master.port} {QUORUM}",
+            f"sentinel monitor {SERVICE} {HOST} {master.port} {quorum}",
             f"sentinel auth-pass {SERVICE} {master._password}",
             f"sentinel sentinel-pass {master._password}",
             f"sentinel down-after-milliseconds {SERVICE} {patience}",

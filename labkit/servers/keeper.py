@@ -117,6 +117,12 @@ def has_ended(pid: int) -> bool:
     return False
 
 
+def last_words(log: Path) -> str:
+    """Return the last line of a server's log; empty where it has none."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    return "".join(text.strip().splitlines()[-1:])
+
+
 def _close(process: subprocess.Popen[bytes], owner: int) -> None:
     """Have the helper stop its servers and remove its directory; return when it has."""
     if os.getpid() != owner:  # a forked child must not stop its parent's servers

@@ -17,7 +17,7 @@ from pymemcache.client.base import Client  # type: ignore[import-untyped]
 from pymemcache.exceptions import MemcacheError  # type: ignore[import-untyped]
 
 from labkit.errors import LabError
-from labkit.servers.keeper import Keeper, has_ended
+from labkit.servers.keeper import Keeper, has_ended, last_words
 from labkit.servers.redis import HAS_UNIX_SOCKETS, LONGEST_SOCKET_PATH
 
 START_TIMEOUT = 10.0  # seconds; a start takes some 20 milliseconds
@@ -105,8 +105,7 @@ def _wait_until_ready(address: Path, pid: int, log: Path) -> str:
         if int(stats[b"pid"]) == pid:
             return str(stats[b"version"].decode())
         break
-    last_words = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
     raise LabError(
-        f"the Memcached that labkit started does not answer. {' '.join(last_words)}\n"
+        f"the Memcached that labkit started does not answer. {last_words(log)}\n"
         "Start again, or take it off PATH to do without."
     )

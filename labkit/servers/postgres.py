@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from labkit.errors import LabError
-from labkit.servers.keeper import Keeper, has_ended
+from labkit.servers.keeper import Keeper, has_ended, last_words
 
 START_TIMEOUT = 20.0  # seconds; a start takes some 200 milliseconds
 # The data is a copy that can be made again: speed counts, surviving a power cut does not.
@@ -73,8 +73,7 @@ def start_postgres(cluster: Path, keeper: Keeper) -> tuple[str, int]:
         if _status(cluster) == "ready":
             return f"postgresql+psycopg://postgres@/postgres?host={quote(str(cluster))}", pid
         time.sleep(0.005)
-    last_words = log.read_text(errors="replace").strip().splitlines()[-1:]
-    raise LabError(f"PostgreSQL does not start. {' '.join(last_words)}")
+    raise LabError(f"PostgreSQL does not start. {last_words(log)}")
 
 
 def stop_postgres(cluster: Path, pid: int) -> None:

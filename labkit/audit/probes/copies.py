@@ -11,13 +11,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from labkit.audit import questions
+from labkit.audit import guard, questions
 from labkit.audit.adapter import DoesNotApply
 from labkit.audit.crowd import PAUSE, Neighbour
 from labkit.audit.probe import TTL, Trial, expect, one_line, probe
 from labkit.audit.probes.invalidation import ON_ITS_WAY
-from labkit.audit.site import NEW, OLD
-from labkit.audit.wire import Wire
+from labkit.audit.site import NEW, OLD, Place
+from labkit.servers.proxy import Proxy
 
 KEPT = (1, 2, 3)  # users whose entries there are copies of
 ANOTHER = 4  # user whom the other process asks for
@@ -31,13 +31,8 @@ _Ask = Callable[[int], str]
 @probe("13", "a worker whose connections break misses no invalidation")
 def broken_connections(trial: Trial) -> str:
     """Have another process invalidate, and lose what Redis says of it with the connections."""
-    neighbour = _other_worker(trial)
-    wire, ask = _over_wire(trial)
-    _keep_copies(trial, ask, neighbour)
-    wire.hold()
-    trial.site.change()
-    neighbour.act()
-    wire.drop()
+    proxy, ask = _invalidated_unheard(trial)
+    proxy.drop()
     time.sleep(WITHIN)
     answers = [answer for _ in range(LATER) for answer in _answers(ask)]
     return _none_is_old(answers, LATER * len(KEPT))
@@ -46,12 +41,7 @@ def broken_connections(trial: Trial) -> str:
 @probe("13", "a worker cut off from Redis gives old answers for 1 s at most")
 def silent_redis(trial: Trial) -> str:
     """Hold up all that Redis says to one process, and have another one invalidate."""
-    neighbour = _other_worker(trial)
-    wire, ask = _over_wire(trial)
-    _keep_copies(trial, ask, neighbour)
-    wire.hold()
-    trial.site.change()
-    neighbour.act()
+    _, ask = _invalidated_unheard(trial)
     time.sleep(WITHIN)
     calls = [trial.begin(partial(ask, user)) for user in KEPT]
     end = time.monotonic() + A_MOMENT  # one that waits for Redis has given no old answer
@@ -102,11 +92,18 @@ def _other_worker(trial: Trial) -> Neighbour:
     return Neighbour(get_ready)
 
 
-def _over_wire(trial: Trial) -> tuple[Wire, _Ask]:
-    """Open the cache where all that it hears of Redis comes over a wire."""
+def _invalidated_unheard(trial: Trial) -> tuple[Proxy, _Ask]:
+    """Have another process invalidate copies, while all that Redis says is held up by a proxy."""
+    neighbour = _other_worker(trial)
     trial.cache.close()
-    wire = Wire(trial.site)
-    return wire, trial.open(wire.place).wrap(questions.region_of, TTL)
+    proxy = Proxy(trial.site.place.url)
+    guard.allow(proxy.port)
+    ask = trial.open(Place(proxy.url, trial.site.app)).wrap(questions.region_of, TTL)
+    _keep_copies(trial, ask, neighbour)
+    proxy.hold()
+    trial.site.change()
+    neighbour.act()
+    return proxy, ask
 
 
 def _keep_copies(trial: Trial, ask: _Ask, neighbour: Neighbour) -> None:

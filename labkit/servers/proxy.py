@@ -1,51 +1,60 @@
-"""A way to a probe's Redis on which what Redis says can be held up, or be lost for ever."""
+"""A proxy before a Redis, which holds up what that says, or breaks connections: a bad network."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
+from typing import Any
 from urllib.parse import urlsplit
 
-from labkit.audit import guard
-from labkit.audit.site import Place, Site
+import redis
 
 HOST = "127.0.0.1"
 CHUNK = 65_536  # bytes
 
 
-class Wire:
-    """A port of this process that leads to the site's Redis.
+class Proxy:
+    """A port of this process, on loopback, that leads to a Redis on another one.
 
     Args:
-        site: whose Redis.
+        url: of the Redis, such as "redis://:password@127.0.0.1:6379/0".
 
     Attributes:
-        place: where a cache is opened whose connections all lead over it.
+        target: the port that connections lead to which are made from now on.
+        port: where clients connect.
+        url: as that of the Redis, with this port.
     """
 
-    def __init__(self, site: Site) -> None:
-        self._redis = (HOST, site.server.port)
+    def __init__(self, url: str) -> None:
+        self.target = urlsplit(url).port
         self._flows = threading.Event()
         self._flows.set()
         self._ends: list[socket.socket] = []
         self._door = socket.create_server((HOST, 0))
-        port = self._door.getsockname()[1]
-        guard.allow(port)
-        there, here = f":{urlsplit(site.place.url).port}/", f":{port}/"
-        self.place = Place(site.place.url.replace(there, here), site.app)
+        self.port: int = self._door.getsockname()[1]
+        self.url = url.replace(f":{self.target}/", f":{self.port}/")
         threading.Thread(target=self._take, daemon=True).start()
+
+    def client(self, **options: Any) -> redis.Redis:
+        """Return a client whose connections lead over it."""
+        client: redis.Redis = redis.Redis.from_url(self.url, **options)
+        return client
 
     def hold(self) -> None:
         """Let nothing that Redis says through. Connections stay open, and take what is sent."""
         self._flows.clear()
+
+    def release(self) -> None:
+        """Let it all through, in order."""
+        self._flows.set()
 
     def drop(self) -> None:
         """Break all connections. What was held up never arrives; new connections are as ever."""
         ends, self._ends = self._ends, []
         for end in ends:
             _shut(end)
-        self._flows.set()
+        self.release()
 
     def close(self) -> None:
         """Break all connections, and take no more."""
@@ -57,7 +66,7 @@ class Wire:
         with contextlib.suppress(OSError):  # it is closed
             while True:
                 near, _ = self._door.accept()
-                far = socket.create_connection(self._redis)
+                far = socket.create_connection((HOST, self.target))
                 self._ends += [near, far]
                 threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
 
@@ -68,10 +77,10 @@ class Wire:
             self._pass(near, far, False)
             back.join()
 
-    def _pass(self, source: socket.socket, target: socket.socket, may_be_held: bool) -> None:
+    def _pass(self, source: socket.socket, target: socket.socket, is_held: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK):
-                if may_be_held:
+                if is_held:
                     self._flows.wait()
                 target.sendall(data)
         _shut(source)
