@@ -21,8 +21,9 @@ site: $(READY) ## build the lessons as web pages, to be read without running any
 slides: $(READY) ## write the lessons as slides, to build/slides
 	@$(BIN)/python -m scripts.slides
 
+# Some containers forbid bytecode: each of some hundred interpreters would compile labkit anew.
 test: $(READY) ## run every test and every notebook
-	$(BIN)/python -m pytest
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 lint: $(READY) ## check style and types (ruff, mypy)
 	$(BIN)/ruff check .

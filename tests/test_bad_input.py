@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -20,7 +23,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from labkit import LabError, cli
 from labkit.servers import Keeper
 from labkit.servers.redis import free_port
-from tests.helpers import environment, is_listening, wait_until
+from tests.helpers import end, environment, is_listening, start_python, wait_until
 
 # Of the 5 s that a person may wait: the imports, a second or so, are left out, because they take
 # as long as the machine is busy; what `start` waits for is the same on any machine.
@@ -33,6 +36,24 @@ try:
 finally:
     print(time.monotonic() - began)
 """
+# Reads, line by line, what a process is to do; the process is a copy that ends as any Python does.
+FORKING = """
+import fakeredis, gc, json, os, sys
+import labkit.lab, labkit.servers, labkit.shop
+
+gc.freeze()  # a copy that looks for garbage would copy all of it
+for line in sys.stdin:
+    request = json.loads(line)
+    if (child := os.fork()) == 0:
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        for number, file in enumerate(request["written"], 1):
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+        exec(request["code"], {"__name__": "__main__"})
+        sys.exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+FORKS: list[subprocess.Popen[str]] = []  # the one that runs this
 NO_PYMYSQL = "import sys; sys.modules['pymysql'] = None\n"  # as if it were not installed
 RAISED = "labkit.errors.LabError: "
 
@@ -52,6 +73,14 @@ BAD_VALUES = [  # the variable, its value, and words of the advice
     ("LABKIT_DATABASE", "sqlite://", "Name a file"),
     ("LABKIT_DATABASE", "sqlite:////no/such/folder/file", "Correct the URL, or unset"),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forks() -> Iterator[None]:
+    """Start the process that forks: importing labkit takes a second for each start otherwise."""
+    FORKS.append(start_python(FORKING))
+    yield
+    end(FORKS.pop())
 
 
 @pytest.fixture
@@ -291,13 +320,28 @@ def test_ipython_shows_the_message_and_no_traceback(capsys):
     assert len(shown) == 2
 
 
-def run(variables: dict[str, str], before: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", before + START],
-        env=environment(**variables) if "LABKIT_DATA" in variables else here(variables),
-        capture_output=True,
-        text=True,
-    )
+@dataclass
+class Ended:
+    """A process that has ended, and what it has written."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(variables: dict[str, str], before: str = "") -> Ended:
+    """Start a lab in a process of its own, forked from one that has imported all that it needs."""
+    world = environment(**variables) if "LABKIT_DATA" in variables else here(variables)
+    with tempfile.TemporaryDirectory() as name:
+        written = [os.path.join(name, stream) for stream in ("stdout", "stderr")]
+        request = {"environment": world, "code": before + START, "written": written}
+        [forking] = FORKS
+        assert forking.stdin is not None
+        assert forking.stdout is not None
+        forking.stdin.write(json.dumps(request) + "\n")
+        forking.stdin.flush()
+        code = int(forking.stdout.readline())
+        return Ended(code, *(Path(file).read_text() for file in written))
 
 
 def here(variables: dict[str, str]) -> dict[str, str]:

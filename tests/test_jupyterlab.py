@@ -11,6 +11,7 @@ from playwright.sync_api import Page
 
 from tests.browser import (
     ROOT,
+    choose,
     code_prompts,
     find_browser,
     jupyterlab,
@@ -35,11 +36,18 @@ def address() -> Iterator[str]:
         yield started
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
     assert BROWSER is not None
     with page_of(BROWSER) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def lesson(page: Page, address: str) -> Page:
+    """Open a lesson once for tests that clear what it shows: a JupyterLab takes seconds to load."""
+    open_notebook(page, address, "notebooks/00_start_here.ipynb")
+    return page
 
 
 def test_lesson_00_opens_by_itself_and_runs_from_top_to_bottom(page: Page, address: str) -> None:
@@ -57,17 +65,19 @@ def test_lesson_00_opens_by_itself_and_runs_from_top_to_bottom(page: Page, addre
 
 
 @pytest.mark.parametrize("code", ["1 / 0", "import warnings; warnings.warn('careful')"])
-def test_an_error_or_a_warning_would_be_seen(page: Page, address: str, code: str) -> None:
+def test_an_error_or_a_warning_would_be_seen(lesson: Page, code: str) -> None:
     """Prove the check above: a cell that fails or warns shows what it looks for."""
-    open_notebook(page, address, "notebooks/00_start_here.ipynb")
-    page.locator(".jp-CodeCell .cm-content").first.click()
-    page.keyboard.press("Control+A")
-    page.keyboard.type(code)
-    page.keyboard.press("Shift+Enter")
-    page.wait_for_selector(STDERR)
+    choose(lesson, "Edit", "Clear Outputs of All Cells")
+    lesson.wait_for_function("css => document.querySelector(css) === null", arg=STDERR)
+    lesson.locator(".jp-CodeCell .cm-content").first.click()
+    lesson.keyboard.press("Control+A")
+    lesson.keyboard.type(code)
+    lesson.keyboard.press("Shift+Enter")
+    lesson.wait_for_selector(STDERR)
 
 
 def test_pictures_are_kept_where_they_can_be_looked_at(tmp_path: Path, page: Page) -> None:
+    page.goto("about:blank")
     page.set_content("<div class='jp-NotebookPanel'><div style='height:300px;overflow-y:scroll'>"
                      "<div style='height:1000px'>long</div></div></div>")  # fmt: skip
 
