@@ -21,7 +21,9 @@ L1 = "labkit/cache/l1.py"
 TRACKING = "labkit/cache/tracking.py"
 NEAR = "labkit/cache/near.py"
 RECOGNISE = "labkit/cache/recognise.lua"
+WORKINGS, WRITES = "labkit/cache/workings.py", "labkit/cache/writes.py"
 BASIC = ("tests/test_query_cache.py",)
+POSTGRES = ("tests/test_query_cache_postgres.py",)
 LOST = ("tests/test_lost_invalidations.py",)
 OUTAGES = ("tests/test_outages.py",)
 SCHEDULES = ("tests/test_query_cache_schedules.py",)
@@ -485,6 +487,62 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
         'EACH_STATEMENT = ("READ COMMITTED", "AUTOCOMMIT")',
         'EACH_STATEMENT = ("AUTOCOMMIT",)',
         ("tests/test_query_cache_postgres.py",),
+    ),
+    (
+        "what a text has begun is not asked for its level",
+        READS,
+        "    if LEVEL in connection.info and not _is_made(compiled):\n",
+        "    if False:\n",
+        POSTGRES,
+    ),
+    (
+        "another schema has the same key",
+        QUESTIONS,
+        "    if schemas:\n",
+        "    if False:\n",
+        POSTGRES,
+    ),
+    (
+        "a statement is remembered whatever the schema",
+        QUESTIONS,
+        "engine.dialect.name, schemas, encode(context))",
+        "engine.dialect.name, encode(context))",
+        POSTGRES,
+    ),
+    (
+        "a connection's own map is not looked at",
+        QUESTIONS,
+        "ways = [bind] if transaction is None else [bind, *transaction.connections]",
+        "ways = [bind]",
+        POSTGRES,
+    ),
+    (
+        "a function under a schema map is cached without a context",
+        ANSWERS,
+        '            return "a schema map without a context"\n',
+        '            return ""\n',
+        POSTGRES,
+    ),
+    (
+        "capitals make another tag",
+        WORKINGS,
+        "str(tag).lower() for tag in names",
+        "str(tag) for tag in names",
+        POSTGRES,
+    ),
+    (
+        "a schema in a table's name makes another table",
+        WRITES,
+        'is not False else name.split(".")[-1]',
+        "is not False else name",
+        POSTGRES,
+    ),
+    (
+        "a foreign key to a table in a schema that is not defined is not followed",
+        WRITES,
+        "        return any(\n            each.target_fullname",
+        "        return False and any(\n            each.target_fullname",
+        BASIC,
     ),
     (
         "a token that is used again: the state machine",
