@@ -1194,15 +1194,18 @@ def test_a_debt_without_a_writer_is_small_whatever_its_tags(server, open_app):
     assert app.stats.errors == {}
 
 
-def test_a_line_that_is_closed_is_not_opened_by_a_writer(server, open_app, held):
+def test_a_line_that_is_closed_is_not_opened_by_a_writer(server, open_app, held, monkeypatch):
     app = open_app(server.client(), timeout_ms=100, pause_ms=3_600_000)
     own = app.cache._opened()
     own._line._connection.disconnect()
+    connected: list[int] = []
+    monkeypatch.setattr(own._line._connection, "connect", lambda: connected.append(1))
     server.freeze()
     with own._debts:
         own._owed.append((("shop:users",), ""))
         assert not own._send_what_is_owed()
-        assert own._line._connection._sock is None
+        assert not own._line.is_open
+    assert connected == []
     server.thaw()
     held.set()
     own.owe(("shop:users",))

@@ -75,6 +75,7 @@ BEGINS = "BEGIN ISOLATION LEVEL REPEATABLE READ"
 @pytest.mark.parametrize("level", ["AUTOCOMMIT", "READ COMMITTED"])
 def test_a_transaction_that_is_begun_by_text_may_keep_its_snapshot(lab, engine, level):
     with opened(lab, engine.execution_options(isolation_level=level)) as (cache, session):
+        session.connection()  # is asked for its level by the next load
         assert cache.rows(select(User.id).where(User.id == 1), ttl=60) == [{"id": 1}]
         if level != "AUTOCOMMIT":
             session.execute(text("ROLLBACK"))

@@ -141,8 +141,8 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     (
         "a statement is remembered whatever the context",
         QUESTIONS,
-        "asked = (url, namespace, engine.dialect.name, encode(context))",
-        "asked = (url, namespace, engine.dialect.name)",
+        "engine.dialect.name, schemas, encode(context))",
+        "engine.dialect.name, schemas)",
         BASIC,
     ),
     (
@@ -281,14 +281,14 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     (
         "half a command is left on the line",
         LINE,
-        "self._is_broken or sock is None",
-        "sock is None",
+        "self._is_broken or self._connection._sock is None",
+        "self._connection._sock is None",
         OUTAGES,
     ),
     (
         "a writer opens the line",
         LINE,
-        "self._is_broken or sock is None",
+        "self._is_broken or self._connection._sock is None",
         "self._is_broken",
         OUTAGES,
     ),
@@ -337,8 +337,8 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     (
         "a thread that could not be started is waited for",
         SERVER,
-        "            return None\n        return thread\n",
-        "            pass\n        return thread\n",
+        "        return None\n    return thread\n",
+        "        pass\n    return thread\n",
         OUTAGES,
     ),
     (
@@ -479,14 +479,14 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
         READS,
         "    return connection.info[LEVEL][1] not in EACH_STATEMENT\n",
         "    return False\n",
-        ("tests/test_query_cache_postgres.py",),
+        POSTGRES,
     ),
     (
         "under READ COMMITTED nothing is stored in an open transaction",
         READS,
         'EACH_STATEMENT = ("READ COMMITTED", "AUTOCOMMIT")',
         'EACH_STATEMENT = ("AUTOCOMMIT",)',
-        ("tests/test_query_cache_postgres.py",),
+        POSTGRES,
     ),
     (
         "what a text has begun is not asked for its level",
