@@ -17,9 +17,9 @@ reader sends from now on. What a reader may still find, until it is delivered, i
   anew, it has another `run_id`;
 - where the wire is longer than `timeout_ms`, or has lost the command: nobody knows;
 - where the open connection was closed for being idle, as by Redis' own `timeout` or by a firewall,
-  and Redis froze before anybody saw it: that is counted as `NotSent` too. Whoever is answered looks
-  at it, once in `LOOK` seconds, and has a thread open it anew. So this is left to a process that
-  was closed out and has asked nothing since, or not for that long;
+  and Redis then froze: that is counted as `NotSent` too. Whoever is answered looks at it, once in
+  `LOOK` seconds, and has a thread open it anew. So it takes a process that has asked Redis nothing
+  since it was closed, or only within those seconds;
 - where the server was frozen while it served that very reader. It looks at those connections first
   that it has served last, whatever waits in the others.
 """
