@@ -234,8 +234,7 @@ class Server:
 
     def close(self) -> None:
         """Close the connections. What is owed is delivered all the same; who asks connects anew."""
-        client, self._client = self._client, None
-        _close(client)
+        _close(self._client)
         with self._debts:
             if not self._owed:
                 _close(self._standby)
