@@ -94,6 +94,7 @@ class App:
 
     def close(self) -> None:
         self.cache.close()
+        self.cache._opened().close()  # else a garbage collection does, in the midst of another test
         self.engine.dispose()
 
 
@@ -1341,18 +1342,18 @@ def test_a_line_that_no_thread_can_open_costs_nobody_an_answer(
     assert app.stats.errors == {}
 
 
-def test_a_cache_that_is_closed_leaves_no_connection_open_and_delivers_what_it_owes(
+def test_a_server_that_is_closed_leaves_no_connection_open_and_delivers_what_it_owes(
     server, open_app
 ):
     app = open_app(server.client(), timeout_ms=100, pause_ms=10)
     with server.client() as client:
-        app.cache.close()
+        app.cache._opened().close()
         assert wait_until(lambda: client.info("clients")["connected_clients"] == 1)
         assert app.hits()  # who asks again connects again
         before = client.get("token:shop:*")
         server.freeze()
         app.cache._opened().owe(("shop:users",))
-        app.cache.close()
+        app.cache._opened().close()
         server.thaw()
         assert wait_until(lambda: not app.owes())
         assert client.get("token:shop:*") != before

@@ -130,14 +130,9 @@ class QueryCache(Answers, Invalidation):
         self._noted_at = 0.0
 
     def close(self) -> None:
-        """Stop watching writes, be without L1, and close the connections.
-
-        Entries stay until their TTL ends them. What is owed is delivered all the same.
-        """
+        """Stop watching writes, and be without L1. Entries stay until their TTL ends them."""
         self._stop_watching()
         self._close_l1()
-        if self._server is not None:
-            self._server.close()
 
     # What an application calls.
 

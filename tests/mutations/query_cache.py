@@ -321,13 +321,6 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
         OUTAGES,
     ),
     (
-        "a closed cache keeps its connections",
-        MAIN,
-        "            self._server.close()\n",
-        "            pass\n",
-        OUTAGES,
-    ),
-    (
         "all tags of a debt are sent",
         SERVER,
         "tags = qualified if writer else ()",
