@@ -234,7 +234,8 @@ class Server:
 
     def close(self) -> None:
         """Close the connections. What is owed is delivered all the same; who asks connects anew."""
-        _close(self._client)
+        client, self._client = self._client, None
+        _close(client)
         with self._debts:
             if not self._owed:
                 _close(self._standby)
