@@ -94,6 +94,7 @@ class App:
 
     def close(self) -> None:
         self.cache.close()
+        self.cache._opened().close()  # else a garbage collection does, in the midst of another test
         self.engine.dispose()
 
 
@@ -1194,19 +1195,168 @@ def test_a_debt_without_a_writer_is_small_whatever_its_tags(server, open_app):
     assert app.stats.errors == {}
 
 
-def test_a_line_that_is_closed_is_not_opened_by_a_writer(server, open_app, held):
+def test_a_line_that_is_closed_is_not_opened_by_a_writer(server, open_app, held, monkeypatch):
     app = open_app(server.client(), timeout_ms=100, pause_ms=3_600_000)
     own = app.cache._opened()
     own._line._connection.disconnect()
+    connected: list[int] = []
+    monkeypatch.setattr(own._line._connection, "connect", lambda: connected.append(1))
     server.freeze()
     with own._debts:
         own._owed.append((("shop:users",), ""))
         assert not own._send_what_is_owed()
-        assert own._line._connection._sock is None
+        assert not own._line.is_open
+    assert connected == []
     server.thaw()
     held.set()
     own.owe(("shop:users",))
     assert wait_until(lambda: not app.owes())
+
+
+@pytest.fixture
+def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have nobody look at a line but at the opening, or where a test says that it is time."""
+    monkeypatch.setattr("labkit.cache.server.LOOK", 3_600.0)
+
+
+def kill_line(server: OwnServer, own: Any) -> None:
+    """Have the server close the line, and nothing else."""
+    with server.client() as client:
+        client.client_kill_filter(_id=own._standby.client_id())
+    assert wait_until(lambda: not own._line.is_open)
+
+
+def look(app: App, own: Any) -> None:
+    own._look_at = 0.0
+    app.read()
+
+
+def is_open(own: Any) -> bool:
+    return own._line is not None and own._line.is_open and own._opener is None
+
+
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_a_line_that_was_closed_before_it_froze_is_opened_if_it_was_seen(
+    server, open_app, other, held, unseen, is_seen
+):
+    app = open_app(server.client(), mark_writes=False, pause_ms=3_600_000, **SLOW)
+    reader, own = other(server.client(), **SLOW), wait_little(app)
+    assert reader("hits")
+    app.read()
+    kill_line(server, own)
+    if is_seen:
+        look(app, own)
+        assert wait_until(lambda: is_open(own))
+    server.freeze()
+    own._breaker.failed()  # the write sends nothing by itself
+    app.write("new")
+    server.thaw()
+
+    assert reader("read") == ("new" if is_seen else "old")
+    assert app.stats.errors == ({} if is_seen else {"NotSent": 1})
+    held.set()
+    assert wait_until(lambda: not app.owes())
+    assert reader("read") == "new"
+
+
+def test_a_line_that_redis_closes_for_being_idle_is_opened_again(server, open_app, held):
+    app = open_app(server.client(), **SLOW)
+    own = app.cache._opened()
+    first = own._line
+    with server.client() as client:
+        client.config_set("timeout", 1)
+        assert wait_until(lambda: bool(app.read()) and own._line is not first, 10)
+        client.config_set("timeout", 0)
+    assert wait_until(lambda: bool(app.read()) and is_open(own), 10)
+    server.freeze()
+    wait_little(app).owe(("shop:users",))
+
+    assert own._sent == 1
+    server.thaw()
+    held.set()
+    assert wait_until(lambda: not app.owes())
+
+
+def test_a_line_that_a_proxy_closes_is_opened_once_whoever_looks(server, open_app, unseen):
+    switch = Switch(server.path)
+    with ended(switch):
+        app = open_app(switch.client(), **SLOW)
+        own = app.cache._opened()
+        app.read()
+        name = own._line._connection._sock.getsockname()
+        [near] = [each for each in switch._open if each.getpeername() == name]
+        near.shutdown(socket.SHUT_RDWR)
+        assert wait_until(lambda: not own._line.is_open)
+        target, switch.target = switch.target, None  # accepted, and never answered
+        before = switch.connections
+        for _ in range(5):
+            look(app, own)
+        assert wait_until(lambda: switch.connections == before + 1)
+        assert (own._line, own._standby) == (None, None)
+        switch.target = target
+        switch._open[-1].shutdown(socket.SHUT_RDWR)
+        assert wait_until(lambda: own._opener is None)
+        assert switch.connections == before + 1
+
+        look(app, own)
+        assert wait_until(lambda: is_open(own))
+        assert (switch.connections, app.stats.errors) == (before + 2, {})
+
+
+def test_a_line_that_is_opened_again_and_again_takes_one_connection(server, open_app, unseen):
+    app = open_app(server.client(), **SLOW)
+    own = app.cache._opened()
+    with server.client() as client:
+        app.read()
+        before = client.info("clients")["connected_clients"]
+        for _ in range(5):
+            kill_line(server, own)
+            look(app, own)
+            assert wait_until(lambda: is_open(own))
+            for _ in range(2):  # nothing is done where it is open
+                look(app, own)
+        own._keep_standby_open()  # as where the other client has connected anew
+        assert wait_until(lambda: client.info("clients")["connected_clients"] == before)
+        assert before == 3  # ours, its own, and the line
+
+
+def test_a_line_that_no_thread_can_open_costs_nobody_an_answer(
+    server, open_app, unseen, monkeypatch
+):
+    app = open_app(server.client(), **SLOW)
+    own = app.cache._opened()
+    app.read()
+    kill_line(server, own)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        own._look_at = 0.0
+        app.write("new")
+        assert own._look_at > 0
+    look(app, own)
+
+    assert wait_until(lambda: is_open(own))
+    assert app.stats.errors == {}
+
+
+def test_a_server_that_is_closed_leaves_no_connection_open_and_delivers_what_it_owes(
+    server, open_app
+):
+    app = open_app(server.client(), timeout_ms=100, pause_ms=10)
+    with server.client() as client:
+        app.cache._opened().close()
+        assert wait_until(lambda: client.info("clients")["connected_clients"] == 1)
+        assert app.hits()  # who asks again connects again
+        before = client.get("token:shop:*")
+        server.freeze()
+        app.cache._opened().owe(("shop:users",))
+        app.cache._opened().close()
+        server.thaw()
+        assert wait_until(lambda: not app.owes())
+        assert client.get("token:shop:*") != before
 
 
 @contextmanager

@@ -11,7 +11,20 @@ from typing import Any
 
 import pytest
 from flask import Flask, g, has_app_context
-from sqlalchemy import create_engine, event, func, select, text, update
+from sqlalchemy import (
+    Column,
+    ForeignKey,
+    Integer,
+    MetaData,
+    Table,
+    create_engine,
+    delete,
+    event,
+    func,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm import Session, scoped_session, sessionmaker, with_loader_criteria
 
 import labkit
@@ -24,6 +37,7 @@ from labkit.cache import (
     signals,
 )
 from labkit.cache.loading import SingleFlight, wait_for_lease
+from labkit.cache.writes import tables_written
 from labkit.lab import Lab
 from labkit.shop import Order, OrderLine, User, db
 from tests.caches import Counted, cached, opened_cache
@@ -378,6 +392,34 @@ def test_a_write_to_any_table_that_a_statement_reads_invalidates_it(cache):
 
     assert cache.rows(sold, ttl=60)[0]["sold"] > 0
     assert cache.stats.hits == 0
+
+
+# Tables by other names.
+
+
+def test_an_author_may_name_a_table_in_capitals(cache):
+    counted = Counted(in_eu)
+    function = cached(cache, counted, tags=["USERS", "users", "Everybody"])
+    assert [function(), function(), counted.calls] == [0, 0, 1]
+    move()
+    db.session.commit()
+    assert [function(), counted.calls] == [1, 2]
+    cache.invalidate("everybody")
+    assert [function(), counted.calls] == [1, 3]
+
+
+@pytest.mark.parametrize("schema", [None, "public"])
+@pytest.mark.parametrize("is_copied", [False, True])
+def test_a_foreign_key_is_followed_whatever_schema_it_names(schema, is_copied):
+    metadata = MetaData()
+    owners = Table("owners", metadata, Column("id", Integer, primary_key=True), schema=schema)
+    other = "owners.id" if schema else "public.owners.id"
+    Table("owned", metadata, Column("id", ForeignKey(other, ondelete="CASCADE")))
+    if is_copied:
+        Table("owners", metadata, Column("id", Integer), schema=None if schema else "public")
+    compiled = delete(owners).compile()
+
+    assert tables_written(str(compiled), compiled) == {"owners", "owned"}
 
 
 # Writes.

@@ -14,7 +14,7 @@ from labkit.cache import reads, signals, tokens
 from labkit.cache.codec import CorruptData, NotStorable, dumps, loads
 from labkit.cache.loading import wait_for_lease
 from labkit.cache.near import Near
-from labkit.cache.questions import Function, Question
+from labkit.cache.questions import Function, Question, schemas_of
 from labkit.cache.server import Unavailable
 from labkit.cache.signals import say
 from labkit.cache.ttl import jittered_ms
@@ -46,7 +46,7 @@ class Answers(Near):
         trusted: bool = False,
     ) -> Any:
         server = self._server or self._opened()
-        why = self._doubt() or server.why_not()
+        why = self._doubt(question) or server.why_not()
         if why:
             return self._bypass(question, why, load)
         try:
@@ -208,7 +208,7 @@ class Answers(Near):
                 return None
         return self._present_session()
 
-    def _doubt(self) -> str:
+    def _doubt(self, question: Question) -> str:
         """Return why no entry may be used now; empty if one may be."""
         session = self._session_so_far()
         if session is None:
@@ -222,6 +222,17 @@ class Answers(Near):
                 "by, such as the tenant; or context=dict if it changes no rows"
             )
             return "a listener without a context"
+        if (
+            self._context is None
+            and isinstance(question, Function)
+            and schemas_of(session, getattr(session, "bind", None))
+        ):
+            self._tell_once(
+                "a schema_translate_map says which tables are read, and the key of a call does not "
+                "show it: no function is cached under it. Give init_app context=, which returns "
+                "the tenant; or context=dict if the function goes by no such map"
+            )
+            return "a schema map without a context"
         return ""
 
     def _why_not_kept(self, question: Question, seen: reads.Load, trusted: bool) -> str:

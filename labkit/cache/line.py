@@ -35,6 +35,24 @@ class Line:
         """Whether the server has left so much unread that nothing more fits into the socket."""
         return bool(self._unanswered) and not self._polled(selectors.EVENT_WRITE, 0)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a command could be sent. One that is being used now is taken for open."""
+        if not self._lock.acquire(blocking=False):
+            return True
+        try:
+            return self._can_send()
+        except (redis.RedisError, OSError, ValueError):
+            return False
+        finally:
+            self._lock.release()
+
+    def _can_send(self) -> bool:
+        if self._is_broken or self._connection._sock is None:  # can_read would connect anew
+            return False
+        # Else the server has closed it, or said what nobody has asked.
+        return bool(self._unanswered) or not self._connection.can_read()
+
     def send(self, *command: Any) -> bool:
         """Put a command into the socket; return whether it is there. Do not wait for the answer.
 
@@ -44,13 +62,10 @@ class Line:
         if not self._lock.acquire(timeout=self._time_out):
             return False
         try:
-            sock = self._connection._sock
-            if self._is_broken or sock is None:  # can_read would connect anew
+            if not self._can_send():
                 return False
-            if not self._unanswered and self._connection.can_read():
-                return False  # the server has closed it, or said what nobody has asked
             self._is_broken = True
-            sock.sendall(packed)
+            self._connection._sock.sendall(packed)
             self._is_broken = False
             self._unanswered += 1
             return True

@@ -35,7 +35,13 @@ from labkit.cache.answers import Answers
 from labkit.cache.commits import watch_writes
 from labkit.cache.invalidation import Invalidation, Writes
 from labkit.cache.loading import SingleFlight
-from labkit.cache.questions import Function, Question, key_and_tables, refuse_entities
+from labkit.cache.questions import (
+    Function,
+    Question,
+    key_and_tables,
+    refuse_entities,
+    schemas_of,
+)
 from labkit.cache.server import Server, checked_client, client_of
 from labkit.cache.settings import Settings, SettingsError, settings_from, settings_of
 from labkit.cache.statistics import Statistics
@@ -218,7 +224,7 @@ class QueryCache(Answers, Invalidation):
             engine = session.get_bind(clause=statement)
             key, tables = key_and_tables(
                 statement, engine, params, context, self._settings.namespace,
-                pure=pure, trusted=trusted,
+                schemas=schemas_of(self._present_session(), engine), pure=pure, trusted=trusted,
             )  # fmt: skip
             question.learn(tables)
             return key

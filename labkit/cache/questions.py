@@ -138,6 +138,7 @@ def key_and_tables(
     params: Mapping[str, Any] | None,
     context: Any,
     namespace: str,
+    schemas: Collection[bytes] = (),
     **trust: Any,
 ) -> tuple[str, set[str]]:
     """Return the key of a SELECT, and the tables that it reads.
@@ -148,6 +149,7 @@ def key_and_tables(
         params: what is passed to `execute` beside it.
         context: what else decides the rows.
         namespace: the cache's.
+        schemas: of `schemas_of`.
         trust: `pure` and `trusted` of `statement_key`.
 
     Raises:
@@ -155,10 +157,12 @@ def key_and_tables(
     """
     url = engine.url.render_as_string(hide_password=True)
     plain = params is None and not any(trust.values())
-    asked = (url, namespace, engine.dialect.name, encode(context))
+    asked = (url, namespace, engine.dialect.name, schemas, encode(context))
     if plain and (known := _asked.get(statement)) and known[0] == asked:
         return known[1:]
     decided_by = {"database": url, "context": context}
+    if schemas:
+        decided_by["schemas"] = schemas
     key = statement_key(
         statement, engine.dialect, params, context=decided_by, namespace=namespace, **trust
     )
@@ -166,6 +170,26 @@ def key_and_tables(
     if plain:
         _asked[statement] = (asked, key, tables)
     return key, tables
+
+
+def schemas_of(session: Any, bind: Any) -> frozenset[bytes]:
+    """Return by which maps a session's tables may be in other schemas; nothing if by none.
+
+    Args:
+        session: its connections may have a `schema_translate_map` each.
+        bind: the engine, or None, that it would connect to.
+    """
+    transaction = session.get_transaction()
+    ways = [bind] if transaction is None else [bind, *transaction.connections]
+    options = [each.get_execution_options() for each in ways if each is not None]
+    maps = [each.get("schema_translate_map") or {} for each in options]
+    return frozenset(map(_schemas, maps)) if any(maps) else frozenset()
+
+
+def _schemas(schema_map: Mapping[Any, Any]) -> bytes:
+    # SQLAlchemy adds "_none" to a map that has None, once it uses it.
+    given = ((str(key), str(name)) for key, name in schema_map.items() if key != "_none")
+    return encode(sorted(given))
 
 
 def refuse_entities(statement: Any) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from flask_sqlalchemy.session import Session as FlaskSession
-from sqlalchemy import Connection, Engine, SelectBase, TableClause, event
+from sqlalchemy import Connection, Engine, SelectBase, TableClause, UpdateBase, event
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from sqlalchemy.sql.elements import TextClause
 from sqlalchemy.sql.selectable import TextualSelect
@@ -30,7 +30,7 @@ from sqlalchemy.sql.selectable import TextualSelect
 from labkit.cache.commits import WAITING
 from labkit.cache.elements import written
 from labkit.cache.refusal import NotCacheable
-from labkit.cache.writes import BEGINNING, tables_written
+from labkit.cache.writes import BEGINNING, name_of, tables_written
 
 BEGUN = "labkit.cache.reads.begun"
 LEVEL = "labkit.cache.reads.level"
@@ -145,10 +145,12 @@ def _note_begin(connection: Connection) -> None:
 
 @event.listens_for(Engine, "before_cursor_execute")
 def _see(connection: Connection, _: Any, sql: str, __: Any, context: Any, ___: Any) -> None:
+    compiled = getattr(context, "compiled", None)
+    if LEVEL in connection.info and not _is_made(compiled):
+        del connection.info[LEVEL]  # it may have ended the transaction, and begun another
     load = _current.get()
     if load is None or NO_READ.match(sql):
         return
-    compiled = getattr(context, "compiled", None)
     if WAITING in connection.info or tables_written(sql, compiled):
         load.unfit = load.unfit or "its own writes are not committed"
     elif connection.info.get(BEGUN, -1) < load.begun and _keeps_its_snapshot(connection):
@@ -158,6 +160,14 @@ def _see(connection: Connection, _: Any, sql: str, __: Any, context: Any, ___: A
         load.by_text = True
     else:
         load.tables |= tables
+
+
+def _is_made(compiled: Any) -> bool:
+    """Whether SQLAlchemy has made a statement that leaves its transaction as it is."""
+    statement = getattr(compiled, "statement", None)
+    return isinstance(statement, SelectBase | UpdateBase) and not isinstance(
+        statement, TextualSelect
+    )
 
 
 def _tables_of(compiled: Any) -> frozenset[str] | None:
@@ -179,4 +189,4 @@ def _named(compiled: Any) -> frozenset[str] | None:
         return None
     if any(isinstance(each, TextClause | TextualSelect) for each in elements):
         return None
-    return frozenset(str(each.name) for each in elements if isinstance(each, TableClause))
+    return frozenset(name_of(each) for each in elements if isinstance(each, TableClause))

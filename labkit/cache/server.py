@@ -17,7 +17,9 @@ reader sends from now on. What a reader may still find, until it is delivered, i
   anew, it has another `run_id`;
 - where the wire is longer than `timeout_ms`, or has lost the command: nobody knows;
 - where the open connection was closed for being idle, as by Redis' own `timeout` or by a firewall,
-  and Redis then froze: that is counted as `NotSent` too;
+  and Redis then froze: that is counted as `NotSent` too. Whoever is answered looks at it, once in
+  `LOOK` seconds, and has a thread open it anew. So it takes a process that has asked Redis nothing
+  since it was closed, or only within those seconds;
 - where the server was frozen while it served that very reader. It looks at those connections first
   that it has served last, whatever waits in the others.
 """
@@ -27,6 +29,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -42,6 +45,7 @@ from labkit.cache.settings import Settings, SettingsError
 from labkit.cache.writes import EVERYTHING
 
 PATIENCE = 60.0  # seconds that an owed invalidation waits for a frozen server, before a new attempt
+LOOK = 1.0  # seconds between two looks at whether the connection that is kept open still is
 SERVER = "server"  # the key that names the server which the entries are from, in the namespace
 HASH_TAG = re.compile(r"^[^{}]*\{[^{}]+\}[^{}]*$")
 T = TypeVar("T")
@@ -93,6 +97,8 @@ class Server:
         self._standby: Client = None  # has the line's connection, and does nothing else with it
         self._debts = threading.Condition()  # guards what stands below
         self._line: Line | None = None
+        self._opener: threading.Thread | None = None  # of a new line, where it was closed
+        self._look_at = 0.0  # the time of the next look at it, by `time.monotonic`
         self._owed: list[tuple[tuple[str, ...], str]] = []
         self._sent = 0  # how many of these, from the first on, have been sent on the line
         # Attempts to deliver: the last one, and the last one that ended.
@@ -130,6 +136,8 @@ class Server:
             self._fail(error)
             raise Unavailable(f"{type(error).__name__}: {error}") from error
         self._breaker.succeeded()
+        if time.monotonic() >= self._look_at:
+            self._look_at_line()
         return answer
 
     def ask_unless_spared(self, command: Callable[..., T], *args: Any, **options: Any) -> T:
@@ -192,16 +200,46 @@ class Server:
         self._on_greeted(run_id)
         self._keep_standby_open()
 
-    def _keep_standby_open(self) -> None:
-        """Have a client whose waits are long, with its connection open.
+    def _keep_standby_open(self, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Have a client with its connection open, if that is still wanted once it is.
 
         A server that starts anew has closed it. So each new connection of the other client looks.
         """
         if not self._owed:  # else the deliverer has it, and connects by itself
             standby, line = self._stand_by()
             with self._debts:
-                if not self._owed:
-                    self._standby, self._line = standby, line
+                if not self._owed and is_wanted():
+                    self._standby, standby, self._line = standby, self._standby, line
+            _close(standby)  # the old one, or the new one
+
+    def _look_at_line(self) -> None:
+        """If the line is closed, let go of it, and have a thread open another. Wait for nothing."""
+        self._look_at = time.monotonic() + LOOK
+        if not self._debts.acquire(blocking=False):  # whoever has it sees to the line
+            return
+        try:
+            if self._owed or self._opener or (self._line and self._line.is_open):
+                return
+            _close(self._standby)
+            self._standby = self._line = None
+            self._opener = _started(self._open_line, "querycache-opener")
+        finally:
+            self._debts.release()
+
+    def _open_line(self) -> None:
+        with suppress(Exception):  # the next look has it tried again
+            self._keep_standby_open(lambda: self._line is None)
+        with self._debts:
+            self._opener = None
+
+    def close(self) -> None:
+        """Close the connections. What is owed is delivered all the same; who asks connects anew."""
+        client, self._client = self._client, None
+        _close(client)
+        with self._debts:
+            if not self._owed:
+                _close(self._standby)
+                self._standby = self._line = None
 
     def _stand_by(self) -> tuple[Client, Line]:
         time_out = self._settings.timeout_ms / 1000
@@ -224,7 +262,7 @@ class Server:
             self._send_what_is_owed()
             first_with_it = self._begun + 1
             if self._deliverer is None:
-                self._deliverer = self._started_deliverer()
+                self._deliverer = _started(self._deliver, "querycache-deliverer")
             self._debts.notify_all()  # ends the pause between two attempts
             is_safe = (
                 self._debts.wait_for(
@@ -234,15 +272,6 @@ class Server:
             )
         if not is_safe:
             self._on_error(NotSent("an invalidation waits for a connection: others may read old"))
-
-    def _started_deliverer(self) -> threading.Thread | None:
-        """Return a thread that delivers; None if none can be started: the next debt tries again."""
-        thread = threading.Thread(target=self._deliver, name="querycache-deliverer", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:
-            return None
-        return thread
 
     def _send_what_is_owed(self) -> bool:
         """Put it into the line's socket; return whether all is covered. The lock is held.
@@ -310,6 +339,22 @@ class Server:
         for qualified, writer in self._owed[:sent]:
             tokens.check(line.read(PATIENCE), 1 + len(qualified if writer else ()))
         return sent
+
+
+def _started(target: Callable[[], object], name: str) -> threading.Thread | None:
+    """Return a thread that runs this; None if none can be started: the next who wants it tries."""
+    thread = threading.Thread(target=target, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
+    return thread
+
+
+def _close(client: Client) -> None:
+    if client is not None:
+        with suppress(Exception):  # such as of a thread that has just taken a connection of it
+            client.close()
 
 
 def _of_each_node(about: dict[str, Any]) -> list[dict[str, Any]]:

@@ -51,6 +51,7 @@ from labkit.cache.refusal import (
     texts_of_moments,
 )
 from labkit.cache.stable import described, stable, types_of
+from labkit.cache.writes import name_of
 
 __all__ = ["PURE", "NotCacheable", "refusals", "statement_key", "tables_read"]
 
@@ -242,7 +243,7 @@ def _read(statement: Any, cache_key: Any, known: Known, *, remembered: bool = Tr
 
 
 def _tables(elements: list[Any], known: Known) -> frozenset[str]:
-    written = {str(each.name) for each in elements if isinstance(each, TableClause)}
+    written = {name_of(each) for each in elements if isinstance(each, TableClause)}
     texts = {text for each in elements if (text := text_of(each)) is not None}
     return frozenset(written.union(*map(known.tables_of, texts)))
 

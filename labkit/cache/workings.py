@@ -49,13 +49,17 @@ class Workings:
         return self._server
 
     def _qualify(self, tags: Collection[str]) -> tuple[str, ...]:
-        """Return the tags as their tokens are called: each with the namespace."""
+        """Return the tags as their tokens are called: each with the namespace, in small letters.
+
+        Users and users may be one table: in SQLite they are, and in PostgreSQL without quotes.
+        """
         names = tuple(tags)
         qualified = self._qualified.get(names)
         if qualified is None:
             if len(self._qualified) >= MOST_TOLD:
                 self._qualified.clear()
-            qualified = tuple([f"{self._settings.namespace}:{tag}" for tag in names])
+            folded = dict.fromkeys(str(tag).lower() for tag in names)
+            qualified = tuple([f"{self._settings.namespace}:{tag}" for tag in folded])
             self._qualified[names] = qualified
         return qualified
 

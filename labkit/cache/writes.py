@@ -63,7 +63,13 @@ def tables_written(sql: str, compiled: Any = None) -> set[str]:
         writes = _known[compiled]
     if writes is None:
         return {EVERYTHING}
-    return {str(table.name) for table, _ in _with_foreign_keys(writes)} if writes else set()
+    return {name_of(table) for table, _ in _with_foreign_keys(writes)} if writes else set()
+
+
+def name_of(table: TableClause) -> str:
+    """Return a table's name, without a schema that somebody has written into it."""
+    name = str(table.name)
+    return name if getattr(table.name, "quote", None) is not False else name.split(".")[-1]
 
 
 def may_commit(sql: str) -> bool:
@@ -144,7 +150,11 @@ def _that_follow(table: TableClause, done: str) -> Iterator[_Write]:
 
 
 def _refers_to(key: Any, table: Table) -> bool:
+    """Whether a foreign key is to a table of this name, in whichever schema."""
     try:
-        return bool(key.referred_table.key == table.key)
-    except SQLAlchemyError:  # to a table that is not defined yet
-        return False
+        return name_of(key.referred_table).lower() == name_of(table).lower()
+    except SQLAlchemyError:  # to a table that is not defined yet, or not in that schema
+        return any(
+            each.target_fullname.lower().split(".")[-2:-1] == [name_of(table).lower()]
+            for each in key.elements
+        )

@@ -21,7 +21,9 @@ L1 = "labkit/cache/l1.py"
 TRACKING = "labkit/cache/tracking.py"
 NEAR = "labkit/cache/near.py"
 RECOGNISE = "labkit/cache/recognise.lua"
+WORKINGS, WRITES = "labkit/cache/workings.py", "labkit/cache/writes.py"
 BASIC = ("tests/test_query_cache.py",)
+POSTGRES = ("tests/test_query_cache_postgres.py",)
 LOST = ("tests/test_lost_invalidations.py",)
 OUTAGES = ("tests/test_outages.py",)
 SCHEDULES = ("tests/test_query_cache_schedules.py",)
@@ -139,8 +141,8 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     (
         "a statement is remembered whatever the context",
         QUESTIONS,
-        "asked = (url, namespace, engine.dialect.name, encode(context))",
-        "asked = (url, namespace, engine.dialect.name)",
+        "engine.dialect.name, schemas, encode(context))",
+        "engine.dialect.name, schemas)",
         BASIC,
     ),
     (
@@ -279,14 +281,14 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     (
         "half a command is left on the line",
         LINE,
-        "self._is_broken or sock is None",
-        "sock is None",
+        "self._is_broken or self._connection._sock is None",
+        "self._connection._sock is None",
         OUTAGES,
     ),
     (
         "a writer opens the line",
         LINE,
-        "self._is_broken or sock is None",
+        "self._is_broken or self._connection._sock is None",
         "self._is_broken",
         OUTAGES,
     ),
@@ -295,6 +297,27 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
         LINE,
         "with SELECTOR() as selector:",
         "with selectors.DefaultSelector() as selector:",
+        OUTAGES,
+    ),
+    (
+        "nobody looks at the line",
+        SERVER,
+        "        if time.monotonic() >= self._look_at:\n",
+        "        if False:\n",
+        OUTAGES,
+    ),
+    (
+        "each look opens another line",
+        SERVER,
+        "if self._owed or self._opener or (",
+        "if self._owed or (",
+        OUTAGES,
+    ),
+    (
+        "a closed line is kept until another is open",
+        SERVER,
+        "            self._standby = self._line = None\n            self._opener",
+        "            self._opener",
         OUTAGES,
     ),
     (
@@ -307,8 +330,8 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     (
         "a thread that could not be started is waited for",
         SERVER,
-        "            return None\n        return thread\n",
-        "            pass\n        return thread\n",
+        "        return None\n    return thread\n",
+        "        pass\n    return thread\n",
         OUTAGES,
     ),
     (
@@ -449,14 +472,70 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
         READS,
         "    return connection.info[LEVEL][1] not in EACH_STATEMENT\n",
         "    return False\n",
-        ("tests/test_query_cache_postgres.py",),
+        POSTGRES,
     ),
     (
         "under READ COMMITTED nothing is stored in an open transaction",
         READS,
         'EACH_STATEMENT = ("READ COMMITTED", "AUTOCOMMIT")',
         'EACH_STATEMENT = ("AUTOCOMMIT",)',
-        ("tests/test_query_cache_postgres.py",),
+        POSTGRES,
+    ),
+    (
+        "what a text has begun is not asked for its level",
+        READS,
+        "    if LEVEL in connection.info and not _is_made(compiled):\n",
+        "    if False:\n",
+        POSTGRES,
+    ),
+    (
+        "another schema has the same key",
+        QUESTIONS,
+        "    if schemas:\n",
+        "    if False:\n",
+        POSTGRES,
+    ),
+    (
+        "a statement is remembered whatever the schema",
+        QUESTIONS,
+        "engine.dialect.name, schemas, encode(context))",
+        "engine.dialect.name, encode(context))",
+        POSTGRES,
+    ),
+    (
+        "a connection's own map is not looked at",
+        QUESTIONS,
+        "ways = [bind] if transaction is None else [bind, *transaction.connections]",
+        "ways = [bind]",
+        POSTGRES,
+    ),
+    (
+        "a function under a schema map is cached without a context",
+        ANSWERS,
+        '            return "a schema map without a context"\n',
+        '            return ""\n',
+        POSTGRES,
+    ),
+    (
+        "capitals make another tag",
+        WORKINGS,
+        "str(tag).lower() for tag in names",
+        "str(tag) for tag in names",
+        POSTGRES,
+    ),
+    (
+        "a schema in a table's name makes another table",
+        WRITES,
+        'is not False else name.split(".")[-1]',
+        "is not False else name",
+        POSTGRES,
+    ),
+    (
+        "a foreign key to a table in a schema that is not defined is not followed",
+        WRITES,
+        "        return any(\n            each.target_fullname",
+        "        return False and any(\n            each.target_fullname",
+        BASIC,
     ),
     (
         "a token that is used again: the state machine",
