@@ -13,7 +13,18 @@ from typing import Any
 
 import pytest
 import redis
-from sqlalchemy import NullPool, column, create_engine, func, select, table, text, update
+from sqlalchemy import (
+    NullPool,
+    column,
+    create_engine,
+    event,
+    func,
+    select,
+    table,
+    text,
+    update,
+)
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 import labkit
 from labkit.cache import InvalidationFailed, QueryCache
@@ -366,6 +377,47 @@ def test_a_text_that_is_trusted_and_reads_another_table(opened):
     move()
 
     assert cache.rows(count, ttl=60, trusted={str(said): ()}) == [{"users": 0}]
+
+
+def test_a_temporary_table_that_hides_one(lab, opened):
+    opened()
+    engine = create_engine(db.engine.url, pool_size=1, max_overflow=0)
+    session = scoped_session(sessionmaker(engine))
+    cache = QueryCache(lab.redis, session=session, namespace="shop")
+    session.execute(text("CREATE TEMPORARY TABLE users AS SELECT 1 AS id, 'EU' AS region"))
+    session.commit()  # its connection goes back to the pool, and keeps the table
+    assert served(cache) == 1
+    session.remove()
+    engine.dispose()
+
+    assert (served(cache), true()) == (1, 0)
+    cache.close()
+
+
+def test_a_listener_that_puts_another_statement_in_its_place(opened):
+    def other(_: Any, __: Any, sql: str, parameters: Any, *___: Any) -> tuple[str, Any]:
+        is_ours = sql.startswith("SELECT count(users.id)")
+        return ("SELECT sum(user_id) AS users FROM orders", ()) if is_ours else (sql, parameters)
+
+    cache = opened()
+    event.listen(db.engine, "before_cursor_execute", other, retval=True)
+    try:
+        old = served(cache)
+        with db.engine.begin() as connection:
+            connection.execute(update(Order).values(user_id=1))  # ten of them
+        assert (served(cache), true()) == (old, 10)
+        assert old > 10
+    finally:
+        event.remove(db.engine, "before_cursor_execute", other)
+
+
+def test_what_a_function_has_from_before_its_call(opened):
+    with Session(db.engine) as before:
+        user = before.get_one(User, 1)
+        region = opened().query(ttl=60, tags=["users"], name="region")(lambda: user.region)
+        move()
+
+        assert (region(), region(), true()) == ("US", "US", 1)
 
 
 def test_a_load_that_reads_in_a_thread_of_its_own(opened):
