@@ -6,10 +6,15 @@ They know nobody's progress: what this user has solved is neither shown nor chan
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+import uuid
+from typing import Any
 
+import nbval.kernel  # type: ignore[import-untyped]
 import pytest
 from hypothesis import Phase, settings
+from jupyter_client.manager import KernelManager
 
 import labkit
 
@@ -36,6 +41,23 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = tempfile.TemporaryDirectory(prefix="progress-")
     config.add_cleanup(folder.cleanup)
     os.environ["LABKIT_PROGRESS"] = folder.name
+    if sys.platform == "linux":
+        sockets = tempfile.TemporaryDirectory(prefix="lk")  # short: sockets have short paths
+        config.add_cleanup(sockets.cleanup)
+        nbval.kernel.KernelManager = _by_files_in(sockets.name)
+
+
+def _by_files_in(folder: str) -> Any:
+    """Return what makes a kernel that is spoken to by sockets in a folder.
+
+    Over TCP, of two kernels that start at once one may find its port taken, and ends.
+    """
+
+    def make(**options: Any) -> KernelManager:
+        file = f"{folder}/{uuid.uuid4().hex}.json"  # its sockets lie beside it
+        return KernelManager(transport="ipc", connection_file=file, **options)
+
+    return make
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

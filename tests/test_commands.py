@@ -71,7 +71,7 @@ def test_stats_before_anything_was_asked(lab, cache):
 def test_invalidate_by_tag(lab, cache):
     with lab.app.app_context():
         cache.rows(COUNT, ttl=60)
-        assert run(lab.app, "invalidate", "orders", "users").output == "invalidated  orders users\n"
+        assert run(lab.app, "invalidate", "orders", "Users").output == "invalidated  orders Users\n"
         cache.rows(COUNT, ttl=60)
     assert (cache.stats.hits, cache.stats.misses) == (0, 2)
     assert json.loads(run(lab.app, "invalidate", "*", "--json").output) == {"invalidated": ["*"]}

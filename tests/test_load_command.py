@@ -51,6 +51,7 @@ def test_a_redirect_is_said_to_be_what_is_measured(
     assert said == "It redirects to /login: that is what is measured, not what is there."
     assert " 0 failed, " in figures
     assert set(site.paths) == {"/moved"}
+    assert len(site.hosts) == 1  # the load's own
 
 
 def test_failures_are_an_exit_status(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -157,6 +157,35 @@ def test_a_function_under_a_schema_map_is_cached_only_with_a_context(lab, engine
         assert cache.stats.hits == 1
 
 
+@pytest.mark.parametrize("way", ["the session's own", "one of its engines'"])
+def test_a_schema_map_is_seen_before_there_is_a_connection(lab, engine, tenant, way):
+    mapped = {"schema_translate_map": {None: "tenant"}}
+    own = Session(engine, execution_options=mapped)
+    with (
+        opened(lab, engine) as (plain, theirs),
+        own if way == "the session's own" else Session(binds={User: tenant}) as session,
+        closing(QueryCache(lab.redis, session=session, namespace=plain.namespace)) as cache,
+    ):
+        assert [each.rows(EU, ttl=60) for each in (plain, cache)] == [
+            [{"users": 0}],
+            [{"users": 5}],
+        ]
+        for each in (theirs, session):
+            each.rollback()
+        first = plain.query(ttl=60, tags=["users"], name="count")(lambda: theirs.scalar(EU))
+        second = cache.query(ttl=60, tags=["users"], name="count")(lambda: session.scalar(EU))
+        assert [first(), first(), second()] == [0, 0, 5]
+        assert dict(cache.stats.bypasses) == {"a schema map without a context": 1}
+
+
+def test_a_statement_with_a_schema_map_of_its_own_is_not_stored(lab, engine, tenant):
+    mapped = EU.execution_options(schema_translate_map={None: "tenant"})
+    with opened(lab, engine) as (cache, session):
+        count = cache.query(ttl=60, tags=["users"], name="count")(lambda: session.scalar(mapped))
+        assert [count(), count()] == [5, 5]
+        assert dict(cache.stats.refused_fills) == {"a schema map without a context": 2}
+
+
 def test_a_load_on_a_connection_of_its_own_is_looked_at_too(lab, engine):
     level = engine.execution_options(isolation_level="REPEATABLE READ")
     with opened(lab, engine) as (cache, _), level.connect() as older:

@@ -227,18 +227,23 @@ class Answers(Near):
             and isinstance(question, Function)
             and schemas_of(session, getattr(session, "bind", None))
         ):
-            self._tell_once(
-                "a schema_translate_map says which tables are read, and the key of a call does not "
-                "show it: no function is cached under it. Give init_app context=, which returns "
-                "the tenant; or context=dict if the function goes by no such map"
-            )
-            return "a schema map without a context"
+            return self._schema_map_without_context()
         return ""
+
+    def _schema_map_without_context(self) -> str:
+        self._tell_once(
+            "a schema_translate_map says which tables are read, and the key of a call does not "
+            "show it: no function is cached under it. Give init_app context=, which returns "
+            "the tenant; or context=dict if the function goes by no such map"
+        )
+        return "a schema map without a context"
 
     def _why_not_kept(self, question: Question, seen: reads.Load, trusted: bool) -> str:
         """Return why what was loaded is not stored; empty if it may be."""
         if seen.unfit:
             return seen.unfit
+        if seen.by_schema_map and self._context is None and isinstance(question, Function):
+            return self._schema_map_without_context()
         if seen.by_text and not (trusted or question.given):
             self._tell_once(f"{question.name} reads by text: name its tables with tags=[...]")
             return "text without tags"

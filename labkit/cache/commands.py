@@ -44,8 +44,7 @@ def stats(json: bool) -> None:
 def invalidate(tags: tuple[str, ...], json: bool) -> None:
     """Make every entry of these tags count no more. The tag of all entries is "*"."""
     cache = _cache()
-    qualified = [f"{cache.namespace}:{tag}" for tag in tags]
-    _ask(cache, tokens.invalidate, *qualified)
+    _ask(cache, tokens.invalidate, *cache._qualify(tags))
     _print({"invalidated": list(tags)}, json)
 
 

@@ -8,10 +8,11 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine, SelectBase
+from sqlalchemy import Connection, Engine, SelectBase
 from sqlalchemy.orm import Bundle
 
 from labkit.cache.keys import call_key, decorators_of, encode, name_of
+from labkit.cache.reads import SCHEMA_MAP
 from labkit.cache.refusal import NotCacheable
 from labkit.cache.statements import statement_key, tables_read
 from labkit.cache.ttl import checked_ttl
@@ -176,20 +177,23 @@ def schemas_of(session: Any, bind: Any) -> frozenset[bytes]:
     """Return by which maps a session's tables may be in other schemas; nothing if by none.
 
     Args:
-        session: its connections may have a `schema_translate_map` each.
+        session: it, its engines and its connections may have a `schema_translate_map` each.
         bind: the engine, or None, that it would connect to.
     """
     transaction = session.get_transaction()
-    ways = [bind] if transaction is None else [bind, *transaction.connections]
-    options = [each.get_execution_options() for each in ways if each is not None]
-    maps = [each.get("schema_translate_map") or {} for each in options]
-    return frozenset(map(_schemas, maps)) if any(maps) else frozenset()
+    ways = [bind, *getattr(session, "binds", {}).values()]
+    ways += [] if transaction is None else transaction.connections
+    maps: list[tuple[Any, Any]] = [("", getattr(session, "execution_options", {}).get(SCHEMA_MAP))]
+    for each in ways:
+        if isinstance(each, Engine | Connection):
+            maps.append((each.engine.url, each.get_execution_options().get(SCHEMA_MAP)))
+    return frozenset(_schemas(str(url), each) for url, each in maps if each)
 
 
-def _schemas(schema_map: Mapping[Any, Any]) -> bytes:
+def _schemas(url: str, schema_map: Mapping[Any, Any]) -> bytes:
     # SQLAlchemy adds "_none" to a map that has None, once it uses it.
     given = ((str(key), str(name)) for key, name in schema_map.items() if key != "_none")
-    return encode(sorted(given))
+    return encode([url, sorted(given)])
 
 
 def refuse_entities(statement: Any) -> None:

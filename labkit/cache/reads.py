@@ -34,6 +34,7 @@ from labkit.cache.writes import BEGINNING, name_of, tables_written
 
 BEGUN = "labkit.cache.reads.begun"
 LEVEL = "labkit.cache.reads.level"
+SCHEMA_MAP = "schema_translate_map"  # an execution option of SQLAlchemy's
 EACH_STATEMENT = ("READ COMMITTED", "AUTOCOMMIT")  # levels at which each statement reads anew
 KNOWN_STARTS = (Session.__init__, FlaskSession.__init__)
 # What begins and ends transactions and SAVEPOINTs reads nothing. To send SQLite's BEGIN as text is
@@ -55,11 +56,13 @@ class Load:
         tables: the names of the tables, and tags, that it has read.
         unfit: why its answer is not for others; empty if it is.
         by_text: whether it reads by SQL written by hand, of which nobody knows the tables.
+        by_schema_map: whether a `schema_translate_map` says which tables it reads.
     """
 
     tables: set[str] = field(default_factory=set)
     unfit: str = ""
     by_text: bool = False
+    by_schema_map: bool = False
     begun: int = field(default_factory=lambda: next(_moments))
 
 
@@ -75,6 +78,7 @@ def observed() -> Iterator[Load]:
         if outer is not None:  # it is made of this one's answer
             outer.tables |= load.tables
             outer.by_text |= load.by_text
+            outer.by_schema_map |= load.by_schema_map
             outer.unfit = outer.unfit or load.unfit
 
 
@@ -155,6 +159,10 @@ def _see(connection: Connection, _: Any, sql: str, __: Any, context: Any, ___: A
         load.unfit = load.unfit or "its own writes are not committed"
     elif connection.info.get(BEGUN, -1) < load.begun and _keeps_its_snapshot(connection):
         load.unfit = load.unfit or "an older transaction"
+    if not _is_made(compiled):
+        connection.info.pop(LEVEL, None)  # as noted just now
+    if context is not None and context.execution_options.get(SCHEMA_MAP):
+        load.by_schema_map = True
     tables = _tables_of(compiled)
     if tables is None:
         load.by_text = True

@@ -137,7 +137,10 @@ class Server:
             raise Unavailable(f"{type(error).__name__}: {error}") from error
         self._breaker.succeeded()
         if time.monotonic() >= self._look_at:
-            self._look_at_line()
+            try:
+                self._look_at_line()
+            except Exception as error:  # it is of no concern to whoever has an answer
+                self._on_error(error)
         return answer
 
     def ask_unless_spared(self, command: Callable[..., T], *args: Any, **options: Any) -> T:

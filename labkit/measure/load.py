@@ -293,7 +293,7 @@ def redirect_of(url: str) -> str:
     host, port, path = target_of(url)
     connection = HTTPConnection(host, port, timeout=DRAIN)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Host": urlsplit(url).netloc.rpartition("@")[2]})
         answer = connection.getresponse()
         return answer.headers.get("Location", "") if 300 <= answer.status < 400 else ""
     except (OSError, HTTPException):
