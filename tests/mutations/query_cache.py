@@ -505,15 +505,29 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     (
         "a connection's own map is not looked at",
         QUESTIONS,
-        "ways = [bind] if transaction is None else [bind, *transaction.connections]",
-        "ways = [bind]",
+        "ways += [] if transaction is None else transaction.connections",
+        "ways += []",
+        POSTGRES,
+    ),
+    (
+        "a session's own map is not looked at",
+        QUESTIONS,
+        'getattr(session, "execution_options", {}).get(SCHEMA_MAP)',
+        "None",
+        POSTGRES,
+    ),
+    (
+        "a statement's own map is not looked at",
+        READS,
+        "load.by_schema_map = True",
+        "load.by_schema_map = False",
         POSTGRES,
     ),
     (
         "a function under a schema map is cached without a context",
         ANSWERS,
-        '            return "a schema map without a context"\n',
-        '            return ""\n',
+        '        return "a schema map without a context"\n',
+        '        return ""\n',
         POSTGRES,
     ),
     (
