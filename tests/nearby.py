@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 from labkit.cache import QueryCache
 from labkit.cache.l1 import L1
+from tests.caches import PATIENT
 from tests.helpers import wait_until
 
 LONG = 60.0  # seconds: many times what anything here takes
 # A proof counts for as long as a busy machine may take, where its end is not the subject.
-NEAR: dict[str, Any] = {
-    "l1_entries": 1_000, "l1_stale_ms": 600_000, "timeout_ms": 10_000, "jitter": 0.0,
+NEAR: dict[str, Any] = PATIENT | {
+    "l1_entries": 1_000, "l1_stale_ms": 600_000, "jitter": 0.0,
 }  # fmt: skip
-_numbers = itertools.count()
 
 
 def l1_of(cache: QueryCache) -> L1:
@@ -38,7 +38,7 @@ def hear(cache: QueryCache, client: Any) -> None:
         cache: whose.
         client: of its Redis. It changes a key that is watched, which is the last to be named.
     """
-    name = f"{cache.namespace}:v:heard:{next(_numbers)}"
+    name = f"{cache.namespace}:v:heard:{uuid.uuid4()}"  # that no other process gives
     client.set(name, "", px=60_000)
     assert wait_until(lambda: name in l1_of(cache)._named, LONG), "Redis' messages do not arrive"
 

@@ -35,7 +35,7 @@ from labkit.servers import Keeper, RedisServer, spare_cluster, spare_sentinel, s
 from labkit.servers.failover import SERVICE
 from labkit.servers.redis import find_program, free_port, run_program
 from labkit.shop import User, db
-from tests.caches import opened_cache
+from tests.caches import PATIENT, opened_cache
 from tests.helpers import wait_until
 from tests.nearby import is_on
 
@@ -46,7 +46,6 @@ USER, PASSWORD = "shop", secrets.token_urlsafe(24)
 USERS = 20
 EU = select(func.count(User.id).label("users")).where(User.region == "EU")
 WITHOUT_PERMISSION = {"hello", "auth"}  # that anybody may send: else nobody could log in
-TIMEOUT = {"timeout_ms": 10_000}
 
 
 @pytest.fixture(scope="module")
@@ -145,13 +144,13 @@ def ask(cache: QueryCache, statement: Any = EU) -> int:
 
 
 def a_miss_and_a_hit(lab: Lab, place: Place) -> None:
-    with opened_cache(lab, place.client(), namespace=NAMESPACE, **TIMEOUT) as cache:
+    with opened_cache(lab, place.client(), namespace=NAMESPACE) as cache:
         assert (ask(cache), ask(cache)) == (0, 0)
         expect(cache, 1, 1)
 
 
 def a_write_and_an_invalidation(lab: Lab, place: Place) -> None:
-    with opened_cache(lab, place.client(), namespace=NAMESPACE, **TIMEOUT) as cache:
+    with opened_cache(lab, place.client(), namespace=NAMESPACE) as cache:
         ask(cache)
         db.session.execute(update(User).where(User.id == 1).values(region="EU"))
         db.session.commit()
@@ -163,7 +162,7 @@ def a_write_and_an_invalidation(lab: Lab, place: Place) -> None:
 
 def a_writer_that_crashes(lab: Lab, place: Place) -> None:
     """Its marker is judged by the server's clock."""
-    with opened_cache(lab, place.client(), namespace=NAMESPACE, **TIMEOUT) as cache:
+    with opened_cache(lab, place.client(), namespace=NAMESPACE) as cache:
         cache.ask(tokens.mark, "crashed", f"{NAMESPACE}:users")
         assert ask(cache) == 0
         assert not cache.stats.errors, cache.stats.errors
@@ -176,7 +175,7 @@ def a_writer_that_crashes(lab: Lab, place: Place) -> None:
 
 def a_lease_that_is_held(lab: Lab, place: Place) -> None:
     """How long it lasts is asked, since nobody waits for one that would never end."""
-    with opened_cache(lab, place.client(), namespace=NAMESPACE, **TIMEOUT) as cache:
+    with opened_cache(lab, place.client(), namespace=NAMESPACE) as cache:
         asked = f"{NAMESPACE}:select:1", 10_000, f"{NAMESPACE}:users"
         held, again = (cache.ask(tokens.take, *asked) for _ in range(2))
         assert (held.ours, again.ours, again.holder) == (True, False, held.holder)
@@ -185,7 +184,7 @@ def a_lease_that_is_held(lab: Lab, place: Place) -> None:
 
 
 def forgetting_one_call(lab: Lab, place: Place) -> None:
-    with opened_cache(lab, place.client(), namespace=NAMESPACE, **TIMEOUT) as cache:
+    with opened_cache(lab, place.client(), namespace=NAMESPACE) as cache:
 
         @cache.query(ttl=60, tags=["users"])
         def users(region: str) -> int:
@@ -199,7 +198,7 @@ def forgetting_one_call(lab: Lab, place: Place) -> None:
 
 
 def an_entry_that_cannot_be_read(lab: Lab, place: Place) -> None:
-    with opened_cache(lab, place.client(), namespace=NAMESPACE, **TIMEOUT) as cache:
+    with opened_cache(lab, place.client(), namespace=NAMESPACE) as cache:
         ask(cache)
         [key] = place.admin[0].keys("*:select:*")
         stamp = place.admin[0].get(key).partition(b"\n")[0]
@@ -211,7 +210,7 @@ def an_entry_that_cannot_be_read(lab: Lab, place: Place) -> None:
 
 def a_connection_that_is_lost(lab: Lab, place: Place) -> None:
     """The next one recognises the server, and finds the entries as they were."""
-    with opened_cache(lab, place.client(), namespace=NAMESPACE, **TIMEOUT) as cache:
+    with opened_cache(lab, place.client(), namespace=NAMESPACE) as cache:
         ask(cache)
         place.end_connections()
         assert ask(cache) == 0
@@ -219,7 +218,7 @@ def a_connection_that_is_lost(lab: Lab, place: Place) -> None:
 
 
 def flask_querycache(lab: Lab, place: Place) -> None:
-    with opened_cache(lab, place.client(), namespace=NAMESPACE, **TIMEOUT) as cache:
+    with opened_cache(lab, place.client(), namespace=NAMESPACE) as cache:
         ask(cache)
         [key] = place.admin[0].keys("*:select:*")
         run = lab.app.test_cli_runner().invoke
@@ -237,7 +236,7 @@ def flask_querycache(lab: Lab, place: Place) -> None:
 def a_client_with_settings_of_its_own(lab: Lab, place: Place) -> None:
     """A name, another database, connections that are looked after: QueryCache keeps them."""
     client = place.client(client_name="shop", db=3, health_check_interval=1e-9)
-    with opened_cache(lab, client, namespace=NAMESPACE, **TIMEOUT) as cache:
+    with opened_cache(lab, client, namespace=NAMESPACE) as cache:
         assert (ask(cache), ask(cache)) == (0, 0)
         expect(cache, 1, 1)
         [admin] = place.admin
@@ -250,7 +249,7 @@ def a_full_memory_and_its_policy(lab: Lab, place: Place, caplog: Any) -> None:
     [admin] = place.admin
     admin.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        with opened_cache(lab, place.client(), namespace=NAMESPACE, **TIMEOUT):
+        with opened_cache(lab, place.client(), namespace=NAMESPACE):
             assert "Redis evicts by allkeys-lru" in caplog.text
     finally:
         admin.config_set("maxmemory-policy", "noeviction")
@@ -396,11 +395,11 @@ def test_without_inspection_only_the_flask_commands_break(lab, user):
 def a_copy_in_the_process(lab: Lab, place: Place) -> None:
     """It is used, and an invalidation by another process takes it out."""
     settings: dict[str, Any] = {"l1_entries": 10, "l1_stale_ms": 600_000}
-    with opened_cache(lab, place.client(), namespace=NAMESPACE, **settings, **TIMEOUT) as cache:
+    with opened_cache(lab, place.client(), namespace=NAMESPACE, **settings) as cache:
         ask(cache)
         assert is_on(cache), cache.stats.l1_lost
         assert wait_until(lambda: ask(cache) == 0 and cache.stats.l1_hits > 0, 10)
-        other = QueryCache(place.admin[0], namespace=NAMESPACE, timeout_ms=10_000)
+        other = QueryCache(place.admin[0], namespace=NAMESPACE, **PATIENT)
         with closing(other):
             other.invalidate("users")
         assert wait_until(lambda: ask(cache) == 0 and cache.stats.misses == 2, 10)
@@ -419,7 +418,7 @@ def test_with_l1(lab, user):
 def test_without_l1s_command_it_stays_off_and_says_so(lab, user, caplog):
     assert set(L1) == {"client|tracking"}
     settings: dict[str, Any] = {"l1_entries": 10, "l1_stale_ms": 600_000}
-    with opened_cache(lab, user.client(), namespace=NAMESPACE, **settings, **TIMEOUT) as cache:
+    with opened_cache(lab, user.client(), namespace=NAMESPACE, **settings) as cache:
         assert (ask(cache), ask(cache)) == (0, 0)
         assert wait_until(lambda: bool(cache.stats.l1_lost), 10)
         assert (ask(cache), cache.stats.l1_hits, cache.stats.hits) == (0, 0, 2)
@@ -461,7 +460,7 @@ def cluster_place(kind: str) -> Iterator[Place]:
 
 
 def a_miss_and_a_hit_in_a_cluster(lab: Lab, place: Place) -> None:
-    with opened_cache(lab, place.client(), namespace=NAMESPACE, **TIMEOUT) as cache:
+    with opened_cache(lab, place.client(), namespace=NAMESPACE) as cache:
         assert (ask(cache), ask(cache)) == (0, 0)
         db.session.execute(update(User).where(User.id == 1).values(region="EU"))
         db.session.commit()
@@ -471,7 +470,7 @@ def a_miss_and_a_hit_in_a_cluster(lab: Lab, place: Place) -> None:
 
 def a_slot_that_moves(lab: Lab, place: Place) -> None:
     """Its keys are asked for where they will be."""
-    with opened_cache(lab, place.client(), namespace=NAMESPACE, **TIMEOUT) as cache:
+    with opened_cache(lab, place.client(), namespace=NAMESPACE) as cache:
         ask(cache)
         names = {node.execute_command("CLUSTER MYID").decode(): node for node in place.admin}
         slot = place.admin[0].execute_command("CLUSTER KEYSLOT", NAMESPACE)

@@ -33,6 +33,7 @@ from labkit.servers import Keeper, RedisServer, spare_cluster, start_redis
 from labkit.servers.cluster import PORT_ATTEMPTS, PortTaken, run_on_port
 from labkit.servers.failover import SERVICE
 from labkit.servers.redis import find_program, free_port
+from tests.caches import PATIENT
 from tests.helpers import wait_until
 from tests.test_query_cache_clients import on_tls
 
@@ -105,8 +106,8 @@ def _is_watched(admin: Any) -> bool:
 def good(servers: Servers) -> Servers:
     """Give the servers with the keys of a QueryCache, and others with a TTL."""
     servers.admin.flushall()
-    cache = QueryCache(redis.Redis.from_url(servers.url()), namespace="shop")
-    found = cache.ask(lambda client: tokens.take(client, "shop:select:1", 1000, "shop:users"))
+    cache = QueryCache(redis.Redis.from_url(servers.url()), namespace="shop", **PATIENT)
+    found = cache.ask(lambda client: tokens.take(client, "shop:select:1", 60_000, "shop:users"))
     cache.ask(lambda client: tokens.fill(client, "shop:select:1", b"1", 60, found, "shop:users"))
     cache.close()
     for number in range(30):

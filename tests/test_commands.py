@@ -21,6 +21,7 @@ from labkit.cache.commands import querycache
 from labkit.lab import Lab
 from labkit.servers.redis import free_port
 from labkit.shop import User, db
+from tests.caches import PATIENT_APP
 from tests.helpers import REPOSITORY
 
 COUNT = select(func.count(User.id).label("users"))
@@ -29,6 +30,7 @@ COUNT = select(func.count(User.id).label("users"))
 @pytest.fixture(scope="module", params=["server", "fake"])
 def lab(request: pytest.FixtureRequest, own_data: None) -> Iterator[Lab]:
     with labkit.start(request.param, users=5, orders=10) as lab:
+        lab.app.config.update(PATIENT_APP)
         yield lab
 
 

@@ -15,6 +15,7 @@ from labkit.cache.client import OwnRedis, _packed_mget, own_client
 from labkit.cache.questions import Function, refuse_entities
 from labkit.servers import Keeper, start_redis
 from labkit.shop import User, db
+from tests.caches import PATIENT
 
 NAMES = ("server", "token:*")
 
@@ -97,7 +98,7 @@ def test_a_connection_that_is_to_be_opened_anew_is(own):
 
 def test_a_hit_after_the_server_has_closed_all_connections_is_a_hit(client):
     client.flushdb()
-    cache = QueryCache(client)
+    cache = QueryCache(client, **PATIENT)
     calls: list[int] = []
 
     @cache.query(ttl=60, name="answer")

@@ -33,6 +33,7 @@ from labkit.lab import Lab
 from labkit.servers import spare_redis
 from labkit.servers.redis import free_port
 from labkit.shop import Order, User, db
+from tests.caches import PATIENT
 
 EU = select(func.count(User.id).label("users")).where(User.region == "EU")
 
@@ -52,7 +53,8 @@ def opened(lab: Lab) -> Iterator[Callable[..., QueryCache]]:
     caches: list[QueryCache] = []
 
     def make(client: Any = lab.redis, **settings: Any) -> QueryCache:
-        cache = QueryCache(client, session=db.session, namespace="shop", **settings)
+        given = {"namespace": "shop"} | PATIENT | settings
+        cache = QueryCache(client, session=db.session, **given)
         caches.append(cache)
         return cache
 
@@ -383,7 +385,7 @@ def test_a_temporary_table_that_hides_one(lab, opened):
     opened()
     engine = create_engine(db.engine.url, pool_size=1, max_overflow=0)
     session = scoped_session(sessionmaker(engine))
-    cache = QueryCache(lab.redis, session=session, namespace="shop")
+    cache = QueryCache(lab.redis, session=session, namespace="shop", **PATIENT)
     session.execute(text("CREATE TEMPORARY TABLE users AS SELECT 1 AS id, 'EU' AS region"))
     session.commit()  # its connection goes back to the pool, and keeps the table
     assert served(cache) == 1

@@ -20,7 +20,7 @@ from labkit.operate.keyspace import prefix_of
 from labkit.operate.table import in_bytes
 from labkit.servers import RedisServer, spare_cluster
 from labkit.shop import User, db
-from tests.caches import opened_cache
+from tests.caches import PATIENT, opened_cache
 from tests.clients import client_of
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")
@@ -49,7 +49,7 @@ def client(_client: Any) -> Iterator[Any]:
 def store(client: Any, key: str, *tags: str, ttl: float = 60, value: bytes = b"1") -> None:
     """Store an entry as a QueryCache of the namespace "shop" does."""
     names = [f"shop:{tag}" for tag in tags]
-    found = tokens.take(client, key, 1_000, *names)
+    found = tokens.take(client, key, 60_000, *names)
     assert tokens.fill(client, key, value, ttl, found, *names)
 
 
@@ -250,7 +250,7 @@ COUNT = select(func.count(User.id))
 
 
 def test_hot_keys_by_a_caches_signals(lab, client):
-    with opened_cache(lab, client, namespace="shop", timeout_ms=10_000) as cache:
+    with opened_cache(lab, client, namespace="shop") as cache:
         with counted_keys(cache) as counts:
             for _ in range(3):
                 cache.rows(COUNT, ttl=60)
@@ -265,9 +265,9 @@ def test_hot_keys_by_a_caches_signals(lab, client):
 
 
 def test_another_caches_answers_are_not_counted(lab, client):
-    other = QueryCache(client, namespace="other", session=db.session)
+    other = QueryCache(client, namespace="other", session=db.session, **PATIENT)
     with (
-        opened_cache(lab, client, namespace="shop", timeout_ms=10_000) as cache,
+        opened_cache(lab, client, namespace="shop") as cache,
         counted_keys(cache) as counts,
     ):
         other.rows(COUNT, ttl=60)

@@ -32,6 +32,7 @@ from labkit.cache.invalidation import InvalidationFailed
 from labkit.cache.query_cache import QueryCache
 from labkit.cache.server import Server, Unavailable
 from labkit.servers import Keeper, choose_redis
+from tests.caches import PATIENT
 from tests.helpers import end, start_python, wait_until
 from tests.outages import FakeServer, OwnServer, Switch, ended
 
@@ -42,7 +43,6 @@ if KIND not in ("server", "wheel"):
 TIMEOUT = 0.25  # seconds: the default
 SOON = 5 * TIMEOUT  # far more than one time-out, on a machine that is busy
 PAUSE = 1.0  # seconds: the default
-SLOW: Any = {"timeout_ms": 10_000}  # where a time-out is not the subject, a busy machine makes none
 SILENT = "Redis does not answer"
 OWED = "an invalidation is owed"
 USERS = Table("users", MetaData(), Column("id", Integer, primary_key=True), Column("name", String))
@@ -649,7 +649,7 @@ def test_a_freeze_after_the_look_costs_one_time_out(server, open_app, clock, tri
 
 
 def test_after_a_restart_the_cache_is_used_again(server, open_app, clock):
-    app = open_app(server.client(), **SLOW)
+    app = open_app(server.client(), **PATIENT)
     assert app.hits()
     server.kill()
     assert app.read() == "old"
@@ -739,7 +739,7 @@ def test_a_server_that_is_loading_is_used_once_it_has_loaded(server, open_app, c
 
 
 def test_while_redis_reads_but_refuses_writes_the_writer_uses_no_entry(server, open_app, clock):
-    app = open_app(server.client(), **SLOW)
+    app = open_app(server.client(), **PATIENT)
     assert app.hits()
     with server.client() as client:
         client.config_set("min-replicas-to-write", 1)
@@ -774,7 +774,7 @@ def full(server: OwnServer) -> Callable[[], None]:
 @pytest.mark.parametrize("how", ["queue", "raise"])
 @pytest.mark.parametrize("mark_writes", [True, False])
 def test_an_invalidation_works_while_memory_is_full(server, open_app, full, how, mark_writes):
-    app = open_app(server.client(), failed_invalidation=how, mark_writes=mark_writes, **SLOW)
+    app = open_app(server.client(), failed_invalidation=how, mark_writes=mark_writes, **PATIENT)
     assert app.hits()
     with server.client() as client:
         full()
@@ -794,7 +794,7 @@ def test_an_invalidation_works_while_memory_is_full(server, open_app, full, how,
 
 
 def test_forgetting_works_while_memory_is_full(server, open_app, full):
-    app, calls = open_app(server.client(), **SLOW), []
+    app, calls = open_app(server.client(), **PATIENT), []
 
     @app.cache.query(ttl=60, name="answer")  # type: ignore[untyped-decorator]
     def answer() -> int:
@@ -809,13 +809,13 @@ def test_forgetting_works_while_memory_is_full(server, open_app, full):
 
 
 def test_a_new_connection_recognises_the_server_while_memory_is_full(server, open_app, full):
-    app = open_app(server.client(), **SLOW)
+    app = open_app(server.client(), **PATIENT)
     assert app.hits()
     with server.client() as client:
         client.set("shop:server", "another one")
         full()
         before = client.get("token:shop:*")
-        open_app(server.client(), **SLOW)
+        open_app(server.client(), **PATIENT)
 
         assert client.get("token:shop:*") != before
 
@@ -873,7 +873,7 @@ KEYS = {
 @pytest.mark.parametrize("where", KEYS)
 @pytest.mark.parametrize("what", FOREIGN)
 def test_foreign_bytes_cost_a_miss_and_are_replaced(shared, open_app, what, where):
-    app = open_app(shared.client(), lease_ms=20_000, **SLOW)
+    app = open_app(shared.client(), lease_ms=20_000, **PATIENT)
     assert app.hits()
     with shared.client() as client:
         entry = key_of_entry(client)
@@ -894,13 +894,13 @@ def test_foreign_bytes_cost_a_miss_and_are_replaced(shared, open_app, what, wher
     assert [app.read(), app.read()] == ["new", "new"]
     assert app.hits()
     assert (app.stats.owed, app.stats.bypasses, app.stats.errors) == (0, {}, {})
-    opened = open_app(shared.client(), **SLOW)  # and another process is not disturbed either
+    opened = open_app(shared.client(), **PATIENT)  # and another process is not disturbed either
     assert opened.hits()
 
 
 @pytest.mark.parametrize("what", FOREIGN)
 def test_foreign_bytes_in_a_token_do_not_stop_an_invalidation(shared, open_app, what):
-    app = open_app(shared.client(), failed_invalidation="raise", **SLOW)
+    app = open_app(shared.client(), failed_invalidation="raise", **PATIENT)
     app.read()
     with shared.client() as client:
         client.delete("token:shop:users")
@@ -917,7 +917,7 @@ def test_foreign_bytes_in_a_token_do_not_stop_an_invalidation(shared, open_app, 
 @pytest.mark.parametrize("where", ["its lease", "the table's token", "the token of everything"])
 @pytest.mark.parametrize("what", FOREIGN)
 def test_foreign_bytes_that_come_while_it_loads_cost_a_fill(shared, open_app, what, where):
-    app = open_app(shared.client(), **SLOW)
+    app = open_app(shared.client(), **PATIENT)
     calls: list[int] = []
     with shared.client() as client:
 
@@ -955,7 +955,7 @@ VALUES: dict[str, Callable[[Path], bytes]] = {
 
 @pytest.mark.parametrize("what", VALUES)
 def test_a_value_that_cannot_be_read_costs_a_miss(shared, open_app, tmp_path, what):
-    app = open_app(shared.client(), **SLOW)
+    app = open_app(shared.client(), **PATIENT)
     assert app.hits()
     with shared.client() as client:
         client.set(key_of_entry(client), stamp(client) + VALUES[what](tmp_path / "made"))
@@ -971,7 +971,7 @@ def test_a_value_that_cannot_be_read_costs_a_miss(shared, open_app, tmp_path, wh
 def test_a_value_that_comes_after_the_look_and_cannot_be_read_costs_a_miss(
     shared, open_app, tmp_path, what
 ):
-    app = open_app(shared.client(), **SLOW)
+    app = open_app(shared.client(), **PATIENT)
     app.read()
     with shared.client() as client:
         entry = key_of_entry(client)
@@ -991,7 +991,7 @@ def test_a_value_that_comes_after_the_look_and_cannot_be_read_costs_a_miss(
 
 @pytest.mark.parametrize("length", range(0, 35, 3))
 def test_a_truncated_stamp_is_a_miss(shared, open_app, length):
-    app = open_app(shared.client(), **SLOW)
+    app = open_app(shared.client(), **PATIENT)
     assert app.hits()
     with shared.client() as client:
         client.set(key_of_entry(client), stamp(client)[:length])
@@ -1006,8 +1006,8 @@ def test_a_truncated_stamp_is_a_miss(shared, open_app, length):
 
 def test_after_a_restart_from_an_old_file_nobody_is_served_what_was(server, open_app, other):
     app, reader = (
-        open_app(server.client(), pause_ms=10, **SLOW),
-        other(server.client(), pause_ms=10, **SLOW),
+        open_app(server.client(), pause_ms=10, **PATIENT),
+        other(server.client(), pause_ms=10, **PATIENT),
     )
     assert app.hits()
     assert reader("hits")
@@ -1030,7 +1030,7 @@ def test_after_a_restart_from_an_old_file_nobody_is_served_what_was(server, open
 
 
 def test_after_a_restart_from_an_old_file_the_writer_is_not_served_what_was(server, open_app):
-    app = open_app(server.client(), pause_ms=10, **SLOW)
+    app = open_app(server.client(), pause_ms=10, **PATIENT)
     assert app.hits()
     with server.client() as client:
         client.save()
@@ -1046,8 +1046,8 @@ def test_after_a_restart_from_an_old_file_the_writer_is_not_served_what_was(serv
 
 def test_a_write_during_the_outage_counts_after_a_restart_from_an_old_file(server, open_app, other):
     app, reader = (
-        open_app(server.client(), pause_ms=10, **SLOW),
-        other(server.client(), pause_ms=10, **SLOW),
+        open_app(server.client(), pause_ms=10, **PATIENT),
+        other(server.client(), pause_ms=10, **PATIENT),
     )
     assert app.hits()
     assert reader("hits")
@@ -1072,7 +1072,7 @@ def test_what_was_written_while_it_was_frozen_is_read_at_once_after_it(
     server, open_app, other, mark_writes, before
 ):
     settings = {"mark_writes": mark_writes, "timeout_ms": 50, "pause_ms": 3_600_000}
-    app, reader = open_app(server.client(), **settings), other(server.client(), **SLOW)
+    app, reader = open_app(server.client(), **settings), other(server.client(), **PATIENT)
     for number in range(20):
         assert wait_until(lambda: reader("hits"))
         server.freeze()
@@ -1089,7 +1089,7 @@ def test_what_was_written_while_it_was_frozen_is_read_at_once_after_it(
 def test_what_is_owed_was_sent_before_the_write_returns(server, open_app, other, monkeypatch):
     """Else a server that is thawed at this moment would serve a reader first."""
     settings = {"mark_writes": False, "timeout_ms": 1_000, "pause_ms": 3_600_000}
-    app, reader = open_app(server.client(), **settings), other(server.client(), **SLOW)
+    app, reader = open_app(server.client(), **settings), other(server.client(), **PATIENT)
     assert reader("hits")
     with server.client() as client:
         before = client.info("stats")["total_connections_received"]
@@ -1133,8 +1133,8 @@ def wait_little(app: App) -> Any:
 
 
 def test_what_is_owed_is_sent_though_its_thread_gets_no_processor(server, open_app, other, held):
-    app = open_app(server.client(), mark_writes=False, pause_ms=3_600_000, **SLOW)
-    reader, own = other(server.client(), **SLOW), wait_little(app)
+    app = open_app(server.client(), mark_writes=False, pause_ms=3_600_000, **PATIENT)
+    reader, own = other(server.client(), **PATIENT), wait_little(app)
     assert reader("hits")
     server.freeze()
     own._breaker.failed()  # the writes send nothing by themselves
@@ -1150,7 +1150,7 @@ def test_what_is_owed_is_sent_though_its_thread_gets_no_processor(server, open_a
 
 
 def test_what_could_not_be_sent_in_time_is_counted(server, open_app, held):
-    app = open_app(server.client(), mark_writes=False, pause_ms=3_600_000, **SLOW)
+    app = open_app(server.client(), mark_writes=False, pause_ms=3_600_000, **PATIENT)
     own = wait_little(app)
     own._use(None, None)  # no connection is open
     own._breaker.failed()
@@ -1239,8 +1239,8 @@ def is_open(own: Any) -> bool:
 def test_a_line_that_was_closed_before_it_froze_is_opened_if_it_was_seen(
     server, open_app, other, held, unseen, is_seen
 ):
-    app = open_app(server.client(), mark_writes=False, pause_ms=3_600_000, **SLOW)
-    reader, own = other(server.client(), **SLOW), wait_little(app)
+    app = open_app(server.client(), mark_writes=False, pause_ms=3_600_000, **PATIENT)
+    reader, own = other(server.client(), **PATIENT), wait_little(app)
     assert reader("hits")
     app.read()
     kill_line(server, own)
@@ -1260,7 +1260,7 @@ def test_a_line_that_was_closed_before_it_froze_is_opened_if_it_was_seen(
 
 
 def test_a_line_that_redis_closes_for_being_idle_is_opened_again(server, open_app, held):
-    app = open_app(server.client(), **SLOW)
+    app = open_app(server.client(), **PATIENT)
     own = app.cache._opened()
     first = own._line
     with server.client() as client:
@@ -1280,7 +1280,7 @@ def test_a_line_that_redis_closes_for_being_idle_is_opened_again(server, open_ap
 def test_a_line_that_a_proxy_closes_is_opened_once_whoever_looks(server, open_app, unseen):
     switch = Switch(server.path)
     with ended(switch):
-        app = open_app(switch.client(), **SLOW)
+        app = open_app(switch.client(), **PATIENT)
         own = app.cache._opened()
         app.read()
         name = own._line._connection._sock.getsockname()
@@ -1304,7 +1304,7 @@ def test_a_line_that_a_proxy_closes_is_opened_once_whoever_looks(server, open_ap
 
 
 def test_a_line_that_is_opened_again_and_again_takes_one_connection(server, open_app, unseen):
-    app = open_app(server.client(), **SLOW)
+    app = open_app(server.client(), **PATIENT)
     own = app.cache._opened()
     with server.client() as client:
         app.read()
@@ -1323,7 +1323,7 @@ def test_a_line_that_is_opened_again_and_again_takes_one_connection(server, open
 def test_a_line_that_no_thread_can_open_costs_nobody_an_answer(
     server, open_app, unseen, monkeypatch
 ):
-    app = open_app(server.client(), **SLOW)
+    app = open_app(server.client(), **PATIENT)
     own = app.cache._opened()
     app.read()
     kill_line(server, own)
@@ -1405,7 +1405,7 @@ def test_a_debt_is_delivered_though_its_thread_could_not_be_started(server, open
 
 def test_a_socket_that_is_full_makes_no_writer_wait(server, open_app):
     """What fills it has not been read, so it is run after the write that finds it full."""
-    app = open_app(server.client(), **SLOW)
+    app = open_app(server.client(), **PATIENT)
     own = app.cache._opened()
     server.freeze()
     debts = [((f"shop:{number}",), "") for number in range(1_000)]
@@ -1441,8 +1441,8 @@ def test_a_replica_that_lags_behind_serves_nothing_stale_when_it_is_promoted(
     master, replica = pair
     switch = Switch(master.path)
     with ended(switch), master.client() as ours, replica.client() as theirs:
-        app = open_app(switch.client(), pause_ms=10, **SLOW)
-        reader = other(switch.client(), pause_ms=10, **SLOW)
+        app = open_app(switch.client(), pause_ms=10, **PATIENT)
+        reader = other(switch.client(), pause_ms=10, **PATIENT)
         assert app.hits()
         assert reader("hits")
         assert ours.wait(1, 5_000) == 1
@@ -1490,7 +1490,7 @@ def test_a_master_that_has_become_a_replica_is_not_used(pair, open_app, other):
 
 @pytest.mark.parametrize("name", ["hit", "miss", "bypass", "fill_refused", "invalidated", "error"])
 def test_a_listener_that_raises_breaks_no_request(server, open_app, clock, name):
-    app, calls = open_app(server.client(), **SLOW), []
+    app, calls = open_app(server.client(), **PATIENT), []
 
     def listener(sender: Any, **about: Any) -> None:
         calls.append(about)

@@ -243,7 +243,7 @@ PICTURES: dict[str, Callable[[], Any]] = {
     ),
     "timeline: one": lambda: plots.timeline({"one Redis": [outage("frozen")]}),
     "timeline: nothing was asked": lambda: plots.timeline(
-        {"one Redis": [Outage("frozen", 0.8, 1.6, None, [], [], 0)]}
+        {"one Redis": [Outage("frozen", 0.8, 1.6, None, [], [], 0, "")]}
     ),
     "scoreboard": lambda: plots.scoreboard(PITFALLS, BOARDS),
     "scoreboard: one row": lambda: plots.scoreboard(PITFALLS[:1], {"a cache": ["fail"]}),

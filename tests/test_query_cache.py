@@ -40,7 +40,7 @@ from labkit.cache.loading import SingleFlight, wait_for_lease
 from labkit.cache.writes import tables_written
 from labkit.lab import Lab
 from labkit.shop import Order, OrderLine, User, db
-from tests.caches import Counted, cached, opened_cache
+from tests.caches import PATIENT, PATIENT_APP, Counted, cached, opened_cache
 
 USERS = 50
 EU = select(func.count(User.id)).where(User.region == "EU")
@@ -49,6 +49,7 @@ EU = select(func.count(User.id)).where(User.region == "EU")
 @pytest.fixture(scope="module", params=["server", "wheel", "fake"])
 def lab(request: pytest.FixtureRequest, own_data: None) -> Iterator[Lab]:
     with labkit.start(request.param, users=USERS, orders=100) as lab:
+        lab.app.config.update(PATIENT_APP)
         yield lab
 
 
@@ -521,7 +522,7 @@ def test_a_write_that_comes_during_the_load_keeps_the_answer_out(lab, cache):
 
 
 def test_nobody_waits_for_a_load_that_a_write_has_overtaken(lab, cache):
-    other = QueryCache(lab.redis, namespace="shop")  # of another process
+    other = QueryCache(lab.redis, namespace="shop", **PATIENT)  # of another process
     asked: list[str] = []
 
     def answer() -> str:
@@ -662,7 +663,7 @@ def test_an_entry_made_of_an_entry_that_was_there_has_its_tags_too(cache):
 def test_two_databases_share_no_rows(lab, cache, tmp_path):
     other = create_engine(f"sqlite:///{tmp_path}/other.sqlite")
     User.__table__.create(other)
-    of_other = QueryCache(lab.redis, session=Session(other), namespace=cache.namespace)
+    of_other = QueryCache(lab.redis, session=Session(other), namespace=cache.namespace, **PATIENT)
     ids = select(User.id).where(User.id == 1)
     try:
         assert cache.rows(ids, ttl=60) == [{"id": 1}]
@@ -753,7 +754,7 @@ def test_sessions_that_begin_with_a_listener_of_their_own_are_made_and_heeded(la
     session = scoped_session(make, scopefunc=lambda: id(g._get_current_object()))
     assert reads.unused_session(session) is None
     lab.redis.flushdb()
-    with lab.app.app_context(), closing(QueryCache(lab.redis, session=session)) as cache:
+    with lab.app.app_context(), closing(QueryCache(lab.redis, session=session, **PATIENT)) as cache:
         function = cached(cache, Counted())
         function()
         with lab.app.app_context():
@@ -860,7 +861,7 @@ def test_a_cache_that_was_not_given_a_redis_says_so(lab):
 
 def test_without_flask(lab):
     lab.redis.flushdb()
-    cache = QueryCache(lab.redis, namespace="bare")
+    cache = QueryCache(lab.redis, namespace="bare", **PATIENT)
     counted = Counted()
     function = cached(cache, counted)
     try:

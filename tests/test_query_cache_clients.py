@@ -40,7 +40,7 @@ from labkit.servers.failover import SERVICE
 from labkit.servers.proxy import Proxy
 from labkit.servers.redis import find_program, free_port, run_program
 from labkit.shop import User, db
-from tests.caches import Counted, cached, opened_cache
+from tests.caches import PATIENT, Counted, cached, opened_cache
 from tests.helpers import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")
@@ -50,7 +50,6 @@ NAMES = (f"{NAMESPACE}:server", f"token:{NAMESPACE}:*")
 USERS = 20
 EU = select(func.count(User.id)).where(User.region == "EU")
 # A wait of 250 ms is of a machine that does nothing else, such as start 100 connections over TLS.
-DEFAULTS: dict[str, Any] = {"namespace": NAMESPACE, "timeout_ms": 10_000}
 LONG = 20.0  # seconds: many times what anything here takes, and less than any wait for ever
 
 
@@ -229,7 +228,7 @@ def shop(own_data: None) -> Iterator[Lab]:
 
 def a_cache(shop: Lab, application: Any, **settings: Any) -> AbstractContextManager[QueryCache]:
     """Give a cache on the application's client, within an application's context."""
-    return opened_cache(shop, application, **DEFAULTS | settings)
+    return opened_cache(shop, application, **{"namespace": NAMESPACE} | settings)
 
 
 @pytest.fixture
@@ -659,7 +658,7 @@ def test_what_is_owed_has_a_connection_that_is_open(cache):
     waits = [each._sock.gettimeout() for each in connections if each._sock is not None]
 
     assert waits
-    assert {*waits} == {DEFAULTS["timeout_ms"] / 1000}  # no send takes longer
+    assert {*waits} == {PATIENT["timeout_ms"] / 1000}  # no send takes longer
 
 
 def test_a_master_that_became_a_replica_while_connections_to_it_stay_open(shop, kind):
@@ -945,7 +944,7 @@ def test_a_killed_holder_of_the_lease_costs_its_lease_at_most(several):
     several.redis.flushdb()
     lease = 0.5
     crashed_holder(several, "users", int(1000 * lease), QUERY_CACHE)
-    with closing(QueryCache(several.redis, lease_ms=int(1000 * lease))) as cache:
+    with closing(QueryCache(several.redis, **PATIENT)) as cache:  # its own lease is a longer one
         counted = Counted()
         function = cached(cache, counted, name="users")
         began = time.monotonic()

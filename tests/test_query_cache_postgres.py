@@ -14,6 +14,7 @@ import labkit
 from labkit.cache import QueryCache
 from labkit.lab import Lab
 from labkit.shop import User, db
+from tests.caches import PATIENT
 
 EU = select(func.count(User.id).label("users")).where(User.region == "EU")
 
@@ -39,7 +40,10 @@ def move(engine: Engine) -> None:
 
 @contextmanager
 def opened(lab: Lab, engine: Engine) -> Iterator[tuple[QueryCache, Session]]:
-    with Session(engine) as session, closing(QueryCache(lab.redis, session=session)) as cache:
+    with (
+        Session(engine) as session,
+        closing(QueryCache(lab.redis, session=session, **PATIENT)) as cache,
+    ):
         yield cache, session
 
 
@@ -151,7 +155,9 @@ def test_a_function_under_a_schema_map_is_cached_only_with_a_context(lab, engine
         assert dict(cache.stats.bypasses) == dict(of_tenant.stats.bypasses) == refused
     with (
         Session(tenant) as session,
-        closing(QueryCache(lab.redis, session=session, context=lambda: "tenant")) as cache,
+        closing(
+            QueryCache(lab.redis, session=session, context=lambda: "tenant", **PATIENT)
+        ) as cache,
     ):
         assert [cached(cache, session)() for _ in range(2)] == [5, 5]
         assert cache.stats.hits == 1
@@ -164,7 +170,9 @@ def test_a_schema_map_is_seen_before_there_is_a_connection(lab, engine, tenant, 
     with (
         opened(lab, engine) as (plain, theirs),
         own if way == "the session's own" else Session(binds={User: tenant}) as session,
-        closing(QueryCache(lab.redis, session=session, namespace=plain.namespace)) as cache,
+        closing(
+            QueryCache(lab.redis, session=session, namespace=plain.namespace, **PATIENT)
+        ) as cache,
     ):
         assert [each.rows(EU, ttl=60) for each in (plain, cache)] == [
             [{"users": 0}],

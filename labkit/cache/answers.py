@@ -222,13 +222,13 @@ class Answers(Near):
                 "by, such as the tenant; or context=dict if it changes no rows"
             )
             return "a listener without a context"
-        if (
-            self._context is None
-            and isinstance(question, Function)
-            and schemas_of(session, getattr(session, "bind", None))
-        ):
+        if self._hides_schemas(question) and schemas_of(session, getattr(session, "bind", None)):
             return self._schema_map_without_context()
         return ""
+
+    def _hides_schemas(self, question: Question) -> bool:
+        """Whether no key of a question shows what a `schema_translate_map` makes of its tables."""
+        return self._context is None and isinstance(question, Function)
 
     def _schema_map_without_context(self) -> str:
         self._tell_once(
@@ -242,7 +242,7 @@ class Answers(Near):
         """Return why what was loaded is not stored; empty if it may be."""
         if seen.unfit:
             return seen.unfit
-        if seen.by_schema_map and self._context is None and isinstance(question, Function):
+        if seen.by_schema_map and self._hides_schemas(question):
             return self._schema_map_without_context()
         if seen.by_text and not (trusted or question.given):
             self._tell_once(f"{question.name} reads by text: name its tables with tags=[...]")

@@ -150,8 +150,9 @@ def _note_begin(connection: Connection) -> None:
 @event.listens_for(Engine, "before_cursor_execute")
 def _see(connection: Connection, _: Any, sql: str, __: Any, context: Any, ___: Any) -> None:
     compiled = getattr(context, "compiled", None)
-    if LEVEL in connection.info and not _is_made(compiled):
-        del connection.info[LEVEL]  # it may have ended the transaction, and begun another
+    made = _is_made(compiled)
+    if not made:
+        connection.info.pop(LEVEL, None)  # it may have ended the transaction, and begun another
     load = _current.get()
     if load is None or NO_READ.match(sql):
         return
@@ -159,7 +160,7 @@ def _see(connection: Connection, _: Any, sql: str, __: Any, context: Any, ___: A
         load.unfit = load.unfit or "its own writes are not committed"
     elif connection.info.get(BEGUN, -1) < load.begun and _keeps_its_snapshot(connection):
         load.unfit = load.unfit or "an older transaction"
-    if not _is_made(compiled):
+    if not made:
         connection.info.pop(LEVEL, None)  # as noted just now
     if context is not None and context.execution_options.get(SCHEMA_MAP):
         load.by_schema_map = True

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import statistics
 import sys
@@ -76,9 +77,9 @@ def warm(cache: QueryCache, ask: Callable[..., Any], *arguments: Any) -> None:
 
 def _hear(cache: QueryCache) -> None:
     """Wait until all that Redis has said so far has arrived at a cache's L1."""
-    # A key of those that are watched: it is the last to be named, and on one connection all is
-    # in order.
-    l1, name = cache._l1, f"{cache.namespace}:v:heard"
+    # A key of those that are watched, and of no other process: it is the last to be named, and on
+    # one connection all is in order.
+    l1, name = cache._l1, f"{cache.namespace}:v:heard:{os.getpid()}"
     assert l1 is not None
     before = l1._named.get(name)
     cache.ask(lambda client: client.set(name, "", px=60_000))

@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from labkit.cache.settings import Settings
 from labkit.concurrency.outage_shop import (
     BYPASS,
     HIT,
@@ -62,7 +63,7 @@ START_PATIENCE = 60.0  # seconds that a shop waits for the others to be served
 ORDERS = 4  # of each shop: no two shops raise the same order's price
 ROUNDS = 4  # how often the cache has to answer each question when all is quiet
 TRIES = 10  # for each of these answers
-PAUSE_SECONDS = 1.0  # that QueryCache spares a Redis which has not answered in time
+PAUSE_SECONDS = Settings.pause_ms / 1000  # how long QueryCache spares a silent Redis
 KILLED, FROZEN, EMPTIED, FAILOVER, TAKEOVER = (
     "killed", "frozen", "restarted empty", "Sentinel failover", "Cluster takeover",
 )  # fmt: skip

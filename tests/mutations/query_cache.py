@@ -484,8 +484,8 @@ MUTATIONS: list[tuple[str, str, str, str, tuple[str, ...]]] = [
     (
         "what a text has begun is not asked for its level",
         READS,
-        "    if LEVEL in connection.info and not _is_made(compiled):\n",
-        "    if False:\n",
+        "    if not made:\n        connection.info.pop(LEVEL, None)  # it may",
+        "    if False:\n        connection.info.pop(LEVEL, None)  # it may",
         POSTGRES,
     ),
     (

@@ -13,6 +13,7 @@ from labkit.cache import QueryCache
 NAMESPACE = "{shop}"  # with a hash tag, for a Cluster
 L1_ENTRIES = 1_000
 LEASE_MS = 3_000  # longer than a load takes here: the default is for queries of up to 10 s
+TIMEOUT_MS = 1_000  # so that a busy machine's Redis is not taken for one that is frozen
 
 
 class QueryCacheAdapter(Adapter):
@@ -26,6 +27,7 @@ class QueryCacheAdapter(Adapter):
         self.cache = QueryCache()
         place.app.config["QUERY_CACHE_NAMESPACE"] = NAMESPACE
         place.app.config["QUERY_CACHE_LEASE_MS"] = LEASE_MS
+        place.app.config["QUERY_CACHE_TIMEOUT_MS"] = TIMEOUT_MS
         self.cache.init_app(place.app, place.db, client=place.client())
 
     def wrap(self, function: Callable[..., Any], ttl: int) -> Callable[..., Any]:

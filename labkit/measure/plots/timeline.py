@@ -42,7 +42,7 @@ class Outage:
     latencies: Sequence[tuple[float, float]]
     answers: Sequence[tuple[float, bool]]
     errors: int
-    told: str = ""
+    told: str
 
 
 def timeline(lanes: Mapping[str, Sequence[Outage]]) -> None:
