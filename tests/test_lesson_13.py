@@ -109,9 +109,8 @@ def test_a_warm_answer_stays_warm(opened: Callable[..., Asked]) -> None:
         near.cache.invalidate("things")
     l1 = near.cache._l1
     assert l1 is not None
-    assert (
-        f"shop:v:heard:{os.getpid()}" in l1._named
-    )  # after all that Redis has said of its own fills
+    # After all that Redis has said of its own fills.
+    assert f"shop:v:heard:{os.getpid()}" in l1._named
 
 
 def test_without_l1_nothing_gets_warm(
