@@ -5,18 +5,17 @@ They know nobody's progress: what this user has solved is neither shown nor chan
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import tempfile
-import uuid
-from typing import Any
 
 import nbval.kernel  # type: ignore[import-untyped]
 import pytest
 from hypothesis import Phase, settings
-from jupyter_client.manager import KernelManager
 
 import labkit
+from tests.kernels import by_sockets
 
 # For `make mutations`: that a test fails is enough to know, and the smallest case can take minutes.
 settings.register_profile("mutations", phases=[Phase.explicit, Phase.generate], deadline=None)
@@ -44,20 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if sys.platform == "linux":
         sockets = tempfile.TemporaryDirectory(prefix="lk")  # short: sockets have short paths
         config.add_cleanup(sockets.cleanup)
-        nbval.kernel.KernelManager = _by_files_in(sockets.name)
-
-
-def _by_files_in(folder: str) -> Any:
-    """Return what makes a kernel that is spoken to by sockets in a folder.
-
-    Over TCP, of two kernels that start at once one may find its port taken, and ends.
-    """
-
-    def make(**options: Any) -> KernelManager:
-        file = f"{folder}/{uuid.uuid4().hex}.json"  # its sockets lie beside it
-        return KernelManager(transport="ipc", connection_file=file, **options)
-
-    return make
+        nbval.kernel.KernelManager = functools.partial(by_sockets, sockets.name)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

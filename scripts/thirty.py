@@ -34,12 +34,12 @@ from typing import Any
 
 import nbformat
 import psutil  # type: ignore[import-untyped]
-from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 
 from labkit.measure.memory import GB
 from labkit.shop.stored import data_folder
 from tests.helpers import wait_until
+from tests.kernels import by_sockets
 from tests.kills import GONE, MARK, running
 
 ROOT = Path(__file__).parents[1]
@@ -326,10 +326,7 @@ def machine() -> str:
 def execute(lesson: str, cells: int | None = None) -> None:
     """Be a learner: execute a lesson, say which cells failed, and wait to be told to end."""
     notebook = nbformat.read(NOTEBOOKS[lesson], as_version=4)  # type: ignore[no-untyped-call]
-    # Not TCP: Jupyter looks for free ports and lets go of them, and the kernel takes them a moment
-    # later. Of thirty that start at once, one or two find theirs taken, and end.
-    file = Path(tempfile.gettempdir(), f"kernel-{os.getpid()}.json")  # its sockets lie beside it
-    manager = KernelManager(kernel_name="python3", transport="ipc", connection_file=str(file))
+    manager = by_sockets(tempfile.gettempdir(), kernel_name="python3")
     client = NotebookClient(
         notebook,
         km=manager,

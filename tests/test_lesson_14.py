@@ -43,7 +43,7 @@ def from_data(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def mended() -> dict[str, Any]:
     """Return what the lesson writes out in place of the bookshop's cache."""
-    wanted = ("LEASE_MS", "cache", "tag_of", "session_of_app", "mended", "invalidate")
+    wanted = ("TIMEOUT_MS", "LEASE_MS", "cache", "tag_of", "session_of_app", "mended", "invalidate")
     nodes: Any = [defined_in_notebook("14_capstone")[name] for name in wanted]
     names = {
         "functools": functools, "os": os, "redis": redis, "current_app": current_app,
