@@ -318,8 +318,11 @@ def test_who_is_cut_off_has_failed_and_the_load_goes_on(site: Site) -> None:
 
 
 def test_a_stall_is_in_an_open_loop_and_hardly_in_a_closed_one(site: Site) -> None:
-    """The server stops for a second, once: whoever was due meanwhile has waited."""
-    stall, both = 1.0, {}
+    """The server stops for two seconds, once: whoever was due meanwhile has waited.
+
+    What has waited for most of that, has waited for this: no busy machine stands still so long.
+    """
+    stall, long, both = 2.0, 1_500, {}
     for name, rate in (("closed", None), ("open", 100)):
         stalled = threading.Event()
 
@@ -332,13 +335,13 @@ def test_a_stall_is_in_an_open_loop_and_hardly_in_a_closed_one(site: Site) -> No
 
         site.paths.clear()
         site.before_answer = stop_once
-        both[name] = load(site.url, seconds=3, connections=2, rate=rate)
+        both[name] = load(site.url, seconds=4, connections=2, rate=rate)
 
     assert both["open"].failed == both["closed"].failed == 0
-    waited = {name: found.slower_than(1000 * stall / 4) for name, found in both.items()}
+    waited = {name: found.slower_than(long) for name, found in both.items()}
     assert waited["closed"] <= 2  # one for each connection
-    assert waited["open"] >= 25  # of 100 that were due in that second
-    assert both["open"].ms(95) > 1000 * stall / 4 > both["closed"].ms(95)
+    assert waited["open"] >= 25  # of 50 that were due in the first half second of it
+    assert both["open"].ms(95) > long > both["closed"].ms(95)
 
 
 @pytest.mark.parametrize(
