@@ -779,8 +779,7 @@ def would_serve(node: Any, key: str) -> Any:
 def sentinel_pair(kind: str) -> Iterator[Pair]:
     with spare_sentinel(RedisServer(kind, "", "")) as watched:
         application: Any = watched.sentinel.master_for(SERVICE)
-        # The Sentinel promotes by itself.
-        yield Pair(application, watched.master, watched.replica, lambda: None)
+        yield Pair(application, watched.master, watched.replica, watched.replace_the_dead)
 
 
 def two_nodes(ports: Sequence[int]) -> Iterator[str]:
