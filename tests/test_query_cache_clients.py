@@ -450,11 +450,11 @@ def test_a_client_in_use_stays_in_use_and_is_free_within_a_load(shop, applicatio
 
 
 def test_the_copy_has_time_outs_of_its_own_and_tries_nothing_twice(way, application):
-    with closing(own_client(application, 0.125, NAMES)) as own:
+    with closing(own_client(application, 12.5, NAMES)) as own:
         for pool in pools_of(own):
             connection = pool.get_connection()
-            assert connection._sock.gettimeout() == 0.125
-            assert (connection.socket_timeout, connection.socket_connect_timeout) == (0.125, 0.125)
+            assert connection._sock.gettimeout() == 12.5
+            assert (connection.socket_timeout, connection.socket_connect_timeout) == (12.5, 12.5)
             assert connection.retry.get_retries() == 0
             assert not connection.maint_notifications_config or (
                 connection.maint_notifications_config.enabled is False
