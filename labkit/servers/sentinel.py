@@ -45,7 +45,8 @@ class Watched:
     def replace_the_dead(self) -> None:
         """Have the Sentinel promote the replica if the master does not answer."""
         told = ("SENTINEL", "SET", SERVICE, "down-after-milliseconds", DOWN_AFTER_MS)
-        self.watcher.execute_command(*told)
+        untyped: Any = self.watcher
+        untyped.execute_command(*told)
 
 
 @contextmanager
