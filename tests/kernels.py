@@ -17,7 +17,7 @@ from jupyter_client.manager import KernelManager
 
 
 @contextmanager
-def kernel_manager(**options: Any) -> Iterator[KernelManager]:
+def kernel_manager(**options: Any) -> Iterator[Any]:
     """Give what starts a kernel, by sockets where the system has them.
 
     Args:
