@@ -371,7 +371,7 @@ def _episode(shop: OutageShop, sender: Paced, fault: Fault) -> Episode:
     reads = [shop.path(question) for question in shop.questions]
     began = sender.begin(reads, MOST_SECONDS, once=_with_writes(shop, BEFORE + fault.writes))
     _sleep_until(began + BEFORE)
-    workers = _pids([each for each in shop.events()[first:] if each.kind == HIT])
+    workers = _wait_for_anybody(shop, first)
     begin = time.perf_counter()
     fault.begin()
     _sleep_until(begin + fault.seconds)
@@ -399,12 +399,22 @@ def _with_writes(shop: OutageShop, seconds: float) -> list[str]:
     ]
 
 
+def _wait_for_anybody(shop: OutageShop, first: int) -> set[int]:
+    """Return which workers have had a hit: one at least, unless none has in time."""
+    deadline = time.perf_counter() + PATIENCE
+    while True:
+        workers = _pids([each for each in shop.events()[first:] if each.kind == HIT])
+        if workers or time.perf_counter() > deadline:
+            return workers
+        time.sleep(0.02)  # a Redis that stood still for a moment is spared for a second
+
+
 def _wait_for_hits(shop: OutageShop, workers: set[int], since: float) -> float | None:
     """Return when the last of these workers had its first hit; None if one had none in time."""
     deadline = time.perf_counter() + PATIENCE
     while time.perf_counter() < deadline:
         hits = [each for each in shop.events() if each.kind == HIT and each.at >= since]
-        if workers <= _pids(hits):
+        if set() < workers <= _pids(hits):
             return max(min(hit.at for hit in hits if hit.pid == pid) for pid in workers)
         time.sleep(0.02)
     return None

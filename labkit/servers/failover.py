@@ -49,7 +49,7 @@ PATIENT_MS = 10_000
 FAILOVER_MS = 2_000  # a failover that takes longer is given up, and begun anew
 NODE_TIMEOUT_MS = 800  # the same of a Cluster's nodes
 READY = 20.0  # seconds that a group gets to come up, or to have a new master
-ASK = 1.0  # seconds that one answer gets
+ASK = 10.0  # seconds that one answer gets: a snapshot waits for the disk
 # How often a Sentinel looks, in milliseconds. A replica is good enough while its INFO is no older
 # than five pings; once the master is down, INFO comes once a second: so no pings of 100 ms.
 HASTENED = {"INFO-PERIOD": 100, "PING-PERIOD": 300, "ASK-PERIOD": 100, "PUBLISH-PERIOD": 100}
@@ -315,9 +315,20 @@ def start_replicated(program: Path, keeper: Keeper, replicas: int) -> tuple[Node
 
 
 def start_sentinels(
-    program: Path, keeper: Keeper, replicas: int = REPLICAS, sentinels: int = SENTINELS
+    program: Path,
+    keeper: Keeper,
+    replicas: int = REPLICAS,
+    sentinels: int = SENTINELS,
+    down_after_ms: int = DOWN_AFTER_MS,
 ) -> Watched:
     """Start a master, its replicas and their Sentinels; return once all know each other.
+
+    Args:
+        program: redis-server or valkey-server.
+        keeper: owns the processes.
+        replicas: how many.
+        sentinels: how many.
+        down_after_ms: of most of the Sentinels, as `DOWN_AFTER_MS`.
 
     Raises:
         LabError: they do not come up.
@@ -330,7 +341,7 @@ def start_sentinels(
         return tuple(watch(maker, number) for number in range(sentinels))
 
     def watch(maker: _Maker, number: int) -> Node:
-        patience = DOWN_AFTER_MS if number < quorum else PATIENT_MS
+        patience = down_after_ms if number < quorum else PATIENT_MS
         settings = [
             f"sentinel monitor {SERVICE} {HOST} {master.port} {quorum}",
             f"sentinel auth-pass {SERVICE} {master._password}",

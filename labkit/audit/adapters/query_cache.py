@@ -13,7 +13,7 @@ from labkit.cache import QueryCache
 NAMESPACE = "{shop}"  # with a hash tag, for a Cluster
 L1_ENTRIES = 1_000
 LEASE_MS = 3_000  # longer than a load takes here: the default is for queries of up to 10 s
-TIMEOUT_MS = 1_000  # so that a busy machine's Redis is not taken for one that is frozen
+TIMEOUT_MS = 2_000  # so that a busy machine's Redis is not taken for one that is frozen
 
 
 class QueryCacheAdapter(Adapter):

@@ -22,7 +22,7 @@ FOREIGN = 1_000  # keys of others
 SEARCHES = ("KEYS", "SCAN", "RANDOMKEY", "FLUSHDB", "FLUSHALL")
 OTHERS = range(2, 7)  # users whose entries nobody invalidates
 GENERATIONS = 2
-ON_ITS_WAY = 0.5  # seconds that an invalidation gets to reach another process
+ON_ITS_WAY = 2.0  # seconds that an invalidation gets to reach another process
 _State = dict[bytes, tuple[int, bytes]]  # of each key the milliseconds left, and what it holds
 
 

@@ -14,7 +14,7 @@ from labkit.audit.probe import PATIENCE, TTL, Call, Failed, Trial, expect, probe
 from labkit.audit.site import NEW, OLD, Place
 from labkit.servers import RedisServer, spare_cluster
 
-BACK_SECONDS = 3.0  # that a cache gets to use a Redis that is back; QueryCache tries once a second
+BACK_SECONDS = 6.0  # that a cache gets to use a Redis that is back; QueryCache tries once a second
 POLL = 0.02  # seconds between two calls of those that wait for that
 FULL = 1  # byte that Redis may use: it refuses every write
 IN_CLUSTER = 30  # entries

@@ -11,7 +11,7 @@ from labkit.audit.crowd import PAUSE, Crowd, Process, wait_until
 from labkit.audit.probe import PATIENCE, Trial, expect, patience, probe
 from labkit.audit.site import NEW, OLD, Broken
 
-A_WHILE = 0.5  # seconds that an invalidation gets while a load is under way: it may wait for it
+A_WHILE = 2.0  # seconds that an invalidation gets while a load is under way: it may wait for it
 AT_ONCE = 1.5  # seconds: a caller who does not wait needs a thousandth of it
 THREADS = 20
 PROCESSES, THREADS_EACH = 4, 3
@@ -91,9 +91,9 @@ def crashed_loader(trial: Trial) -> str:
     process = Process(lambda: _load_for_ever(trial.anew()))
     wait_until(lambda: trial.site.sql > before)
     process.kill()
-    end = time.monotonic() + PATIENCE
     answer = trial.within(PATIENCE, partial(ask, 1))
     expect(answer == OLD, f"it answers {answer!r}, the database has {OLD!r}")
+    end = time.monotonic() + PATIENCE
     while not (stored := trial.selects(partial(ask, 1)) == 0) and time.monotonic() < end:
         time.sleep(PAUSE)
     seen = "which is stored" if stored else "and nothing is stored"
