@@ -17,7 +17,6 @@ import os
 import secrets
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from labkit.servers.cluster import (
     run_on_port,
 )
 from labkit.servers.keeper import Keeper
+from labkit.servers.processes import comes_true
 from labkit.servers.redis import RedisServer, program_like
 
 REPLICAS, SENTINELS = 2, 3  # of a group that Sentinels watch
@@ -550,8 +550,5 @@ def wait_until(holds: Callable[[], bool], otherwise: str, seconds: float = READY
     Raises:
         LabError: it has not held in time.
     """
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            raise LabError(f"{otherwise} within {seconds:g} s.\nStart again: the machine is busy.")
-        time.sleep(0.01)
+    if not comes_true(holds, seconds):
+        raise LabError(f"{otherwise} within {seconds:g} s.\nStart again: the machine is busy.")
