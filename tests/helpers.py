@@ -21,6 +21,7 @@ import redis
 
 REPOSITORY = Path(__file__).parents[1]
 CLEAN_UP_SECONDS = 2.0  # what labkit promises after a SIGKILL
+LONG = 60.0  # seconds: where nothing is promised, longer than any busy machine takes
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = CLEAN_UP_SECONDS) -> bool:
