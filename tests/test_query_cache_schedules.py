@@ -25,7 +25,7 @@ from labkit.concurrency.schedule import Actor, Exploration, explore
 from labkit.shop import Order, User
 from labkit.shop.app import prepare_engine
 from tests.caches import PATIENT, PATIENT_APP
-from tests.helpers import wait_until
+from tests.helpers import LONG, wait_until
 from tests.stepped import (
     States,
     World,
@@ -516,7 +516,7 @@ def test_such_a_stale_answer_ends_with_its_ttl(sqlite: Shop) -> None:
             seen.extend([played.entry(), played.ask(), now])
             seen.append(sqlite.client.pttl(played.key))
             sqlite.client.pexpire(played.key, 1)  # that time goes by
-            seen.append(wait_until(lambda: not sqlite.client.exists(played.key)))
+            seen.append(wait_until(lambda: not sqlite.client.exists(played.key), 0.1 * TTL))
             seen.append(played.ask())
             return "seen"  # one schedule is enough to replay another
 
@@ -586,7 +586,7 @@ def test_a_policy_that_was_not_told_in_time_is_asked_for_again(
     monkeypatch.setattr(redis.Redis, "info", late_at_first)
     cache = QueryCache(sqlite.client, session=sqlite.sessions, pause_ms=1, **PATIENT)
     function = cache.query(ttl=TTL, name="number")(lambda: 1)
-    assert wait_until(lambda: function() == 1 and cache.stats.hits > 0, 60)
+    assert wait_until(lambda: function() == 1 and cache.stats.hits > 0, LONG)
     cache.close()
 
     assert asked == [("memory",)] * 2
