@@ -29,7 +29,7 @@ from sqlalchemy import func, select, update
 
 import labkit
 from labkit import LabError
-from labkit.cache import QueryCache, Settings, SettingsError, commands, server, tokens
+from labkit.cache import QueryCache, Settings, SettingsError, commands, server, signals, tokens
 from labkit.cache.client import own_client
 from labkit.concurrency.stampede import QUERY_CACHE, crashed_holder, stampede
 from labkit.lab import Lab
@@ -450,11 +450,11 @@ def test_a_client_in_use_stays_in_use_and_is_free_within_a_load(shop, applicatio
 
 
 def test_the_copy_has_time_outs_of_its_own_and_tries_nothing_twice(way, application):
-    with closing(own_client(application, 0.125, NAMES)) as own:
+    with closing(own_client(application, 12.5, NAMES)) as own:
         for pool in pools_of(own):
             connection = pool.get_connection()
-            assert connection._sock.gettimeout() == 0.125
-            assert (connection.socket_timeout, connection.socket_connect_timeout) == (0.125, 0.125)
+            assert connection._sock.gettimeout() == 12.5
+            assert (connection.socket_timeout, connection.socket_connect_timeout) == (12.5, 12.5)
             assert connection.retry.get_retries() == 0
             assert not connection.maint_notifications_config or (
                 connection.maint_notifications_config.enabled is False
@@ -779,8 +779,7 @@ def would_serve(node: Any, key: str) -> Any:
 def sentinel_pair(kind: str) -> Iterator[Pair]:
     with spare_sentinel(RedisServer(kind, "", "")) as watched:
         application: Any = watched.sentinel.master_for(SERVICE)
-        # The Sentinel promotes by itself.
-        yield Pair(application, watched.master, watched.replica, lambda: None)
+        yield Pair(application, watched.master, watched.replica, watched.replace_the_dead)
 
 
 def two_nodes(ports: Sequence[int]) -> Iterator[str]:
@@ -941,17 +940,26 @@ def test_a_hundred_callers_in_four_processes_run_one_statement(several):
 
 
 def test_a_killed_holder_of_the_lease_costs_its_lease_at_most(several):
-    several.redis.flushdb()
-    lease = 0.5
-    crashed_holder(several, "users", int(1000 * lease), QUERY_CACHE)
-    with closing(QueryCache(several.redis, **PATIENT)) as cache:  # its own lease is a longer one
+    client, lease_ms = several.redis, 60_000
+    client.flushdb()
+    crashed_holder(several, "users", lease_ms, QUERY_CACHE)
+    [lease] = client.keys("lease:*")
+    assert 0 < client.pttl(lease) <= lease_ms
+
+    def end_it(*_: Any, **__: Any) -> None:
+        client.pexpire(lease, 1)
+
+    with (
+        closing(QueryCache(client, **PATIENT, lease_ms=2 * lease_ms)) as cache,
+        signals.wait.connected_to(end_it, cache),
+    ):
         counted = Counted()
         function = cached(cache, counted, name="users")
         began = time.monotonic()
         assert function() == "answer"
         took = time.monotonic() - began
         assert (counted.calls, cache.stats.waits, cache.stats.misses) == (1, 1, 1)
-        assert took < lease + 5
+        assert took < lease_ms / 1000  # with its own lease, which is longer, it could go on
         assert [function(), counted.calls] == ["answer", 1]
 
 

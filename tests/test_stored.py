@@ -207,7 +207,9 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_a_seeding_killed_at_any_moment_leaves_nothing_that_is_trusted(data, monkeypatch):
-    code = SEEDING.format(kind="sqlite", users=MANY_USERS, orders=MANY_ORDERS)
+    # It stops before its end: a test that stood still meanwhile would find nothing to kill.
+    seeding = SEEDING.format(kind="sqlite", users=MANY_USERS, orders=MANY_ORDERS)
+    code = STOP_BEFORE_THE_END + seeding
     name = name_of("sqlite", MANY_USERS, MANY_ORDERS)
     for size in (0, 1, 1_000_000):
         folder = data / str(size)

@@ -315,9 +315,20 @@ def start_replicated(program: Path, keeper: Keeper, replicas: int) -> tuple[Node
 
 
 def start_sentinels(
-    program: Path, keeper: Keeper, replicas: int = REPLICAS, sentinels: int = SENTINELS
+    program: Path,
+    keeper: Keeper,
+    replicas: int = REPLICAS,
+    sentinels: int = SENTINELS,
+    down_after_ms: int = DOWN_AFTER_MS,
 ) -> Watched:
     """Start a master, its replicas and their Sentinels; return once all know each other.
+
+    Args:
+        program: redis-server or valkey-server.
+        keeper: owns the processes.
+        replicas: how many.
+        sentinels: how many.
+        down_after_ms: of most of the Sentinels, as `DOWN_AFTER_MS`.
 
     Raises:
         LabError: they do not come up.
@@ -330,7 +341,7 @@ def start_sentinels(
         return tuple(watch(maker, number) for number in range(sentinels))
 
     def watch(maker: _Maker, number: int) -> Node:
-        patience = DOWN_AFTER_MS if number < quorum else PATIENT_MS
+        patience = down_after_ms if number < quorum else PATIENT_MS
         settings = [
             f"sentinel monitor {SERVICE} {HOST} {master.port} {quorum}",
             f"sentinel auth-pass {SERVICE} {master._password}",

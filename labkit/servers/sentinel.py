@@ -14,9 +14,16 @@ from typing import Any
 import redis
 from redis.sentinel import Sentinel
 
-from labkit.servers.failover import failing_program, start_sentinels
+from labkit.servers.failover import (
+    DOWN_AFTER_MS,
+    SERVICE,
+    failing_program,
+    start_sentinels,
+)
 from labkit.servers.keeper import Keeper
 from labkit.servers.redis import RedisServer
+
+NEVER_MS = 3_600_000  # nothing here stands still for so long
 
 
 @dataclass(frozen=True)
@@ -35,10 +42,19 @@ class Watched:
     replica: redis.Redis
     watcher: redis.Redis
 
+    def replace_the_dead(self) -> None:
+        """Have the Sentinel promote the replica if the master does not answer."""
+        told = ("SENTINEL", "SET", SERVICE, "down-after-milliseconds", DOWN_AFTER_MS)
+        untyped: Any = self.watcher
+        untyped.execute_command(*told)
+
 
 @contextmanager
 def spare_sentinel(server: RedisServer) -> Iterator[Watched]:
     """Give an empty master, its replica, and their Sentinel. They end with the `with` block.
+
+    A master that stands still, as on a busy machine, remains the master: the Sentinel promotes
+    nobody before `Watched.replace_the_dead`.
 
     Args:
         server: as of `failing_program`.
@@ -48,7 +64,7 @@ def spare_sentinel(server: RedisServer) -> Iterator[Watched]:
     """
     program, keeper = failing_program(server), Keeper()
     try:
-        group = start_sentinels(program, keeper, replicas=1, sentinels=1)
+        group = start_sentinels(program, keeper, replicas=1, sentinels=1, down_after_ms=NEVER_MS)
         nodes = (group.master, *group.replicas, *group.sentinels)
         given: dict[str, Any] = {"password": group.told["password"]}
         make: Any = Sentinel
