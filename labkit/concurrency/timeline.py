@@ -357,6 +357,8 @@ def _lane(
         told, faults = faults_of(program, keeper)
         shop = serve(lab, told, keeper, range(number * ORDERS + 1, (number + 1) * ORDERS + 1))
         with Paced(shop.url, RATE, keeper.directory) as sender:
+            for question in shop.questions:
+                shop.ask(question)
             compared(shop)  # until the cache has answered each of them
             together.wait(START_PATIENCE)
             return [_episode(shop, sender, fault) for fault in faults]
