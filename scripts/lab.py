@@ -17,7 +17,10 @@ def main() -> None:
     # No news pop-up, no update check: nothing is fetched while you learn.
     overrides = Path(sys.prefix, "share", "jupyter", "lab", "settings", "overrides.json")
     overrides.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(SETTINGS, overrides)
+    # In one step, for a JupyterLab that reads it meanwhile.
+    copy = overrides.with_name(f"{overrides.name}.{os.getpid()}")
+    shutil.copyfile(SETTINGS, copy)
+    copy.replace(overrides)
     arguments = [
         sys.executable,
         "-m",

@@ -23,6 +23,7 @@ from nbformat import NotebookNode
 
 import labkit
 from scripts import claims, minutes, slides, thumbnails, timetable
+from tests.kernels import kernel_manager
 
 ROOT = Path(__file__).parents[1]
 CELL_TIMEOUT = 60  # seconds
@@ -53,12 +54,7 @@ def bring_up_to_date(names: list[str]) -> int:
             print(f"{path.name}: up to date")
             continue
         began = time.monotonic()
-        NotebookClient(
-            notebook,
-            timeout=CELL_TIMEOUT,
-            resources={"metadata": {"path": path.parent}},
-            extra_arguments=["--log-level=ERROR"],  # ipykernel warns of TCP on every start
-        ).execute()
+        execute(notebook, path.parent)
         found = list(blemishes(notebook))
         problems += len(found)
         normalise(notebook, digest)
@@ -72,6 +68,18 @@ def bring_up_to_date(names: list[str]) -> int:
             print(error)
             problems += 1
     return problems
+
+
+def execute(notebook: NotebookNode, folder: Path) -> None:
+    """Execute a notebook in a folder."""
+    with kernel_manager(kernel_name="python3") as manager:
+        NotebookClient(
+            notebook,
+            km=manager,
+            timeout=CELL_TIMEOUT,
+            resources={"metadata": {"path": folder}},
+            extra_arguments=["--log-level=ERROR"],  # ipykernel may warn of how it is spoken to
+        ).execute(cleanup_kc=True)  # it leaves alone what it is given
 
 
 def inputs(notebook: NotebookNode) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
-from labkit.servers.redis import free_port
+from labkit.audit.site import steady_port
 from tests.helpers import is_listening, wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +36,10 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# If another has taken the port, JupyterLab is to end, and not to look for a port of its own.
+FLAGS = ["--ServerApp.port_retries=0"]
+if sys.platform == "linux":  # paths are too long for sockets elsewhere
+    FLAGS.append("--KernelManager.transport=ipc")  # nobody takes a kernel's ports, either
 SETTINGS: dict[str, Any] = {
     # Long notebooks are drawn piece by piece otherwise, and what is not drawn is not looked at.
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
@@ -63,11 +67,14 @@ def jupyterlab(dark: bool = False) -> Iterator[str]:
         config = folder / "config" / "labconfig"
         config.mkdir(parents=True)
         (config / "default_setting_overrides.json").write_text(json.dumps(settings))
-        port = free_port()
-        environment = os.environ | {"JUPYTER_CONFIG_DIR": str(folder / "config")}
+        port = steady_port()  # JupyterLab takes it some seconds later
+        environment = os.environ | {
+            "JUPYTER_CONFIG_DIR": str(folder / "config"),
+            "JUPYTER_RUNTIME_DIR": str(folder / "run"),
+        }
         server = subprocess.Popen(
             [sys.executable, str(ROOT / "scripts" / "lab.py"), "--no-browser"]
-            + [f"--port={port}", f"--IdentityProvider.token={TOKEN}"],
+            + [f"--port={port}", f"--IdentityProvider.token={TOKEN}", *FLAGS],
             cwd=folder,
             env=environment,
             stdout=subprocess.DEVNULL,

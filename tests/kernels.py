@@ -6,10 +6,28 @@ later: of many that start at once, one or two find theirs taken, and end.
 
 from __future__ import annotations
 
+import sys
+import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from jupyter_client.manager import KernelManager
+
+
+@contextmanager
+def kernel_manager(**options: Any) -> Iterator[Any]:
+    """Give what starts a kernel, by sockets where the system has them.
+
+    Args:
+        options: of KernelManager.
+    """
+    if sys.platform == "win32":
+        yield KernelManager(**options)
+        return
+    with tempfile.TemporaryDirectory(prefix="lk") as folder:
+        yield by_sockets(folder, **options)
 
 
 def by_sockets(folder: str, **options: Any) -> KernelManager:

@@ -24,6 +24,7 @@ from redis.sentinel import Sentinel
 from sqlalchemy import func, select, update
 
 import labkit
+from labkit.audit.site import steady_port
 from labkit.cache import QueryCache, tokens
 from labkit.cache.commands import querycache
 from labkit.cache.permissions import CLUSTER, COMMANDS, INSPECTION, L1, SENTINEL, rules
@@ -33,7 +34,7 @@ from labkit.lab import Lab
 from labkit.operate import acl_line, acl_table
 from labkit.servers import Keeper, RedisServer, spare_cluster, spare_sentinel, start_redis
 from labkit.servers.failover import SERVICE
-from labkit.servers.redis import find_program, free_port, run_program
+from labkit.servers.redis import find_program, run_program
 from labkit.shop import User, db
 from tests.caches import PATIENT, opened_cache
 from tests.helpers import wait_until
@@ -565,7 +566,7 @@ def test_a_server_starts_with_the_line_in_its_acl_file(kind, capsys, monkeypatch
     said = capsys.readouterr()
     assert said.err == ""
     assert PASSWORD not in said.out
-    keeper, port = Keeper(), free_port()
+    keeper, port = Keeper(), steady_port()
     try:
         file = keeper.directory / "users.acl"
         file.write_text(f"user default on #{hashlib.sha256(b'x').hexdigest()} ~* &* +@all\n")

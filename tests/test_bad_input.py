@@ -21,8 +21,8 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from labkit import LabError, cli
+from labkit.audit.site import steady_port
 from labkit.servers import Keeper
-from labkit.servers.redis import free_port
 from tests.helpers import end, environment, is_listening, start_python, wait_until
 
 # Of the 5 s that a person may wait: the imports, a second or so, are left out, because they take
@@ -191,7 +191,7 @@ def memcached() -> Iterator[int]:
         with served(answer_as_memcached) as port:
             yield port
         return
-    keeper, port = Keeper(), free_port()
+    keeper, port = Keeper(), steady_port()
     command = ["memcached", "-l", "127.0.0.1", "-p", str(port), "-u", "root"]
     keeper.spawn(command, log=keeper.directory / "log")
     assert wait_until(lambda: is_listening(port), 5)

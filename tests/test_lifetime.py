@@ -21,6 +21,7 @@ from jupyter_client.manager import KernelManager
 import labkit
 from labkit.servers.redis import PATH_SERVERS
 from tests.helpers import end, environment, is_gone, is_running, start_python, wait_until
+from tests.kernels import kernel_manager
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 
@@ -142,12 +143,12 @@ def test_eight_starts_at_once_in_eight_threads_are_eight_labs(tmp_path, monkeypa
 @contextmanager
 def kernel(choice: str, data: str) -> Iterator[KernelManager]:
     """Run a kernel as a notebook does, and kill it at the end, whatever is left of it."""
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(env=environment(LABKIT_REDIS=choice, LABKIT_DATA=data))
-    try:
-        yield manager
-    finally:
-        manager.shutdown_kernel(now=True)
+    with kernel_manager(kernel_name="python3") as manager:
+        manager.start_kernel(env=environment(LABKIT_REDIS=choice, LABKIT_DATA=data))
+        try:
+            yield manager
+        finally:
+            manager.shutdown_kernel(now=True)
 
 
 def start_lab(manager: KernelManager) -> Started:

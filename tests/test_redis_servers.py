@@ -17,8 +17,8 @@ import redis
 import labkit
 import labkit.servers.redis as ladder
 from labkit import LabError
+from labkit.audit.site import steady_port
 from labkit.servers import Keeper, RedisServer, choose_redis, start_redis
-from labkit.servers.redis import free_port
 from tests.helpers import answers, environment, is_gone, mode, wait_until
 
 START_SECONDS = 2.0  # a promise of the bench is 100 ms; this only tells a start from a time-out
@@ -62,7 +62,7 @@ def empty_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def foreign() -> Iterator[redis.Redis]:
     """Return a client of a server that labkit did not start: on TCP, with a password."""
-    keeper, port = Keeper(), free_port()
+    keeper, port = Keeper(), steady_port()
     config = keeper.directory / "foreign.conf"
     config.write_text(f'bind 127.0.0.1\nport {port}\nrequirepass {PASSWORD}\nsave ""\n')
     keeper.spawn([wheel_program(), str(config)], log=keeper.directory / "log")
@@ -458,7 +458,7 @@ def put_program(path: Path, script: str) -> None:
 
 def put_stand_in_docker(folder: Path, arguments: Path, run: str = "") -> None:
     """Make a `docker` that writes its arguments down and runs the wheel's server."""
-    port = free_port()
+    port = steady_port()
     run = run or f'exec "{wheel_program()}" - --bind 127.0.0.1 --port {port}'
     put_program(
         folder / "docker",

@@ -14,12 +14,11 @@ import nbformat
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nbclient import NotebookClient
 
 from labkit.measure.plots import slider
 from labkit.measure.plots.load import percentile
 from labkit.measure.plots.slider import WIDGET, finding, mixture, picture, rate
-from scripts.notebooks import normalise
+from scripts.notebooks import execute, normalise
 from tests.browser import find_browser, jupyterlab, open_notebook, page_of
 
 PNG = b"\x89PNG"
@@ -148,9 +147,7 @@ def test_where_a_kernel_runs_without_a_front_end_the_picture_is_there() -> None:
     """As nbclient runs it, and nbconvert."""
     cell = nbformat.v4.new_code_cell(CODE)
     notebook = nbformat.v4.new_notebook(cells=[cell])
-    NotebookClient(
-        notebook, timeout=60, resources={"metadata": {"path": Path(__file__).parents[1]}}
-    ).execute()
+    execute(notebook, Path(__file__).parents[1])
     [output] = notebook.cells[0].outputs
 
     assert base64.b64decode(output.data["image/png"]).startswith(PNG)

@@ -374,14 +374,12 @@ def _episode(shop: OutageShop, sender: Paced, fault: Fault) -> Episode:
     fault.prepare()
     reads = [shop.path(question) for question in shop.questions]
     mixed = _with_writes(shop)
-    if fault.quiet is None:
-        began = sender.begin(reads, MOST_SECONDS, at_first=mixed)
-        _sleep_until(began + BEFORE)
-    else:
-        once = mixed[: int(RATE * (BEFORE - fault.quiet))]
-        began = sender.begin(reads, MOST_SECONDS, once=once)
-        _sleep_until(began + BEFORE)
-        comes_true(lambda: _has_taken(shop.events()[first:], once), PATIENCE)
+    once, at_first = list[str](), mixed
+    if fault.quiet is not None:
+        once, at_first = mixed[: int(RATE * (BEFORE - fault.quiet))], []
+    began = sender.begin(reads, MOST_SECONDS, once, at_first)
+    _sleep_until(began + BEFORE)
+    comes_true(lambda: _has_hits(shop.events()[first:], once), PATIENCE)
     workers = _pids([each for each in shop.events()[first:] if each.kind == HIT])
     begin = time.perf_counter()
     fault.begin()
@@ -413,14 +411,17 @@ def _with_writes(shop: OutageShop) -> list[str]:
     ]
 
 
-def _has_taken(events: Sequence[Event], once: Sequence[str]) -> bool:
-    """Whether Redis has been told of all writes: each worker has had a hit since its last one."""
+def _has_hits(events: Sequence[Event], once: Sequence[str]) -> bool:
+    """Whether there are hits, and all writes have ended that are sent once.
+
+    Who owes an invalidation has none: so each worker must have had one since its last write.
+    """
     written = {each.pid: each.at for each in events if each.kind == WRITTEN}
     hits = {each.pid: each.at for each in events if each.kind == HIT}
     ended = sum(each.kind == WRITTEN for each in events)
-    return ended == sum(path.startswith("POST ") for path in once) and all(
-        hits.get(pid, 0.0) > at for pid, at in written.items()
-    )
+    wanted = sum(path.startswith("POST ") for path in once)
+    owe = [pid for pid, at in written.items() if hits.get(pid, 0.0) < at]
+    return bool(hits) and not owe and ended >= wanted
 
 
 def _is_noticed(events: Sequence[Event], fault: Fault, begin: float) -> bool:
@@ -442,7 +443,7 @@ def _wait_for_hits(shop: OutageShop, workers: set[int], since: float) -> float |
     deadline = time.perf_counter() + PATIENCE
     while time.perf_counter() < deadline:
         hits = [each for each in shop.events() if each.kind == HIT and each.at >= since]
-        if workers <= _pids(hits):
+        if set() < workers <= _pids(hits):
             return max(min(hit.at for hit in hits if hit.pid == pid) for pid in workers)
         time.sleep(0.02)
     return None

@@ -50,7 +50,7 @@ FAILOVER_MS = 2_000  # a failover that takes longer is given up, and begun anew
 NODE_TIMEOUT_MS = 800  # as DOWN_AFTER_MS, of a Cluster's nodes
 NEVER_MS = 3_600_000  # nothing here stands still for so long
 READY = 20.0  # seconds that a group gets to come up, or to have a new master
-ASK = 1.0  # seconds that one answer gets
+ASK = 10.0  # seconds that one answer gets: a snapshot waits for the disk
 # How often a Sentinel looks, in milliseconds. A replica is good enough while its INFO is no older
 # than five pings; once the master is down, INFO comes once a second: so no pings of 100 ms.
 HASTENED = {"INFO-PERIOD": 100, "PING-PERIOD": 300, "ASK-PERIOD": 100, "PUBLISH-PERIOD": 100}
