@@ -21,16 +21,22 @@ import redis
 
 REPOSITORY = Path(__file__).parents[1]
 CLEAN_UP_SECONDS = 2.0  # what labkit promises after a SIGKILL
+LONG = 60.0  # seconds: where nothing is promised, longer than any busy machine takes
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = CLEAN_UP_SECONDS) -> bool:
-    """Poll until the condition holds; return whether it did before the deadline."""
+    """Poll until the condition holds; return whether it did before the deadline.
+
+    It is looked at once more after that: this process may itself have been stopped meanwhile.
+    """
     deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
+    while True:
+        is_last = time.monotonic() > deadline
+        if condition():
+            return True
+        if is_last:
             return False
         time.sleep(0.01)
-    return True
 
 
 def is_running(pid: int) -> bool:

@@ -20,23 +20,30 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from labkit.audit import PROBES, NotAuditable, audit, run
+from labkit.audit.adapters import query_cache
 from labkit.audit.adapters.query_cache import QueryCacheAdapter
 from labkit.audit.probe import Probe, Trial
 from labkit.cache import QueryCache
 from labkit.errors import LabError
 from labkit.shop.models import User
+from tests.caches import PATIENT
 from tests.clients import client_of
-from tests.helpers import end, start_python, wait_until
+from tests.helpers import LONG, end, start_python, wait_until
+from tests.kills import GONE
 
 CACHES = PROBES["caches"]
-LONG = 60.0  # seconds: longer than any test
 MARK = "LABKIT_AUDIT_TEST"  # a variable that every process has which a test's audit starts
-# What is killed: a cluster, and probes with a frozen server and a child. They hang until then.
+# What is killed: probes with a cluster, or a frozen server and a child. They hang until then.
 AUDIT = """
 import os, time
-from labkit.audit import PROBES, audit, run
+from labkit.audit import audit, guard, run
 from labkit.audit.adapters.query_cache import QueryCacheAdapter
 from labkit.audit.probe import Probe
+from labkit.servers import RedisServer, spare_cluster
+
+def have_a_cluster(trial):
+    with guard.trusted(), spare_cluster(RedisServer(trial.site.server.kind, "", "")):
+        time.sleep(60)
 
 def hang(trial):
     trial.site.server.freeze()
@@ -44,8 +51,9 @@ def hang(trial):
     time.sleep(60)
 
 run.PROBE_SECONDS, run.AT_ONCE = 60, 3
-hanging = [Probe(f"hanging{number}", "", "02", hang) for number in range(2)]
-audit(QueryCacheAdapter, probes=[PROBES["cluster"], *hanging])
+ways = [have_a_cluster, hang, hang]
+probes = [Probe(f"hanging{number}", "", "02", way) for number, way in enumerate(ways)]
+audit(QueryCacheAdapter, probes=probes)
 """
 # One after the other: the audit and its watchdog; a probe, its keeper and its Redis; two with a
 # child as well; the cluster's keeper and three nodes.
@@ -133,12 +141,18 @@ def test_a_cache_that_hangs_at_its_first_call_is_ended(monkeypatch) -> None:
 
 
 def test_a_cache_that_hangs_in_one_probe_fails_that_row(monkeypatch) -> None:
-    monkeypatch.setattr(run, "PROBE_SECONDS", 3.0)
+    class InAHurry(run.Child):
+        def __init__(self, work: Any, dog: Any) -> None:
+            super().__init__(work, dog)
+            if CACHES in getattr(work, "args", ()):  # the other ones have their time
+                self.deadline = time.monotonic() + 1
+
+    monkeypatch.setattr(run, "Child", InAHurry)
 
     board = audit(remembering(later=hang), probes=[CACHES, ASKS_ONCE])
 
     assert board.failed == ["caches"]
-    assert board.rows[0].evidence == "did not end within 3 s"
+    assert board.rows[0].evidence == f"did not end within {run.PROBE_SECONDS:g} s"
     assert board.passed == ["asks_once"]
 
 
@@ -201,6 +215,13 @@ def test_a_cache_that_connects_elsewhere_is_told_so() -> None:
         audit(remembering(at_first=elsewhere), probes=[CACHES])
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no cache take a busy machine's Redis for one that is away."""
+    monkeypatch.setattr(query_cache, "TIMEOUT_MS", PATIENT["timeout_ms"])
+
+
+@pytest.mark.usefixtures("patient")
 def test_an_audit_in_a_process_with_other_threads() -> None:
     with busy_threads():
         board = audit(QueryCacheAdapter, probes=[CACHES, ASKS_ONCE])
@@ -208,6 +229,7 @@ def test_an_audit_in_a_process_with_other_threads() -> None:
     assert board.failed == []
 
 
+@pytest.mark.usefixtures("patient")
 def test_caches_of_the_process_that_audits_have_no_part_in_it() -> None:
 
     class Writes(QueryCacheAdapter):
@@ -218,7 +240,7 @@ def test_caches_of_the_process_that_audits_have_no_part_in_it() -> None:
             return super().wrap(function, ttl)
 
     with client_of("auto") as client:
-        cache = QueryCache(client)
+        cache = QueryCache(client, **PATIENT)
         cache.invalidate("users")
         token = client.get("token:querycache:users")
 
@@ -233,8 +255,12 @@ def test_an_error_of_the_caller_ends_the_probes() -> None:
     others = psutil.Process().children()
     begun: list[Any] = []
 
-    def refuse(row: object) -> None:
-        begun.extend(psutil.Process().children(recursive=True))
+    def all_begun() -> list[Any]:
+        return [*psutil.Process().children(recursive=True)]
+
+    def refuse(row: object) -> None:  # the watchdog, the slow probe, and what that has started
+        assert wait_until(lambda: len(all_begun()) > len(others) + 2, LONG)
+        begun.extend(all_begun())
         raise LabError("enough")
 
     slow = Probe("slow", "", "02", sleep)
@@ -243,7 +269,7 @@ def test_an_error_of_the_caller_ends_the_probes() -> None:
 
     assert len(begun) > len(others) + 2
     assert psutil.Process().children() == others  # they have been waited for, too
-    assert wait_until(lambda: not any(is_alive(each) for each in begun if each not in others))
+    assert wait_until(lambda: not any(is_alive(each) for each in begun if each not in others), GONE)
 
 
 def test_what_a_cache_has_started_does_not_stay(tmp_path: Path) -> None:
@@ -251,7 +277,7 @@ def test_what_a_cache_has_started_does_not_stay(tmp_path: Path) -> None:
     try:
         assert auditing.stdout is not None
         assert auditing.stdout.readline() == "['caches']\n"
-        assert wait_until(lambda: [each.pid for each in marked(tmp_path)] == [auditing.pid])
+        assert wait_until(lambda: [each.pid for each in marked(tmp_path)] == [auditing.pid], GONE)
         assert list(tmp_path.iterdir()) == []
     finally:
         end(auditing)
@@ -263,8 +289,8 @@ def test_nothing_is_left_of_an_audit_that_is_killed(processes: int, tmp_path: Pa
     try:
         assert wait_until(lambda: len(marked(tmp_path)) >= processes, LONG)
         auditing.kill()
-        assert wait_until(lambda: marked(tmp_path) == [])
-        assert wait_until(lambda: list(tmp_path.iterdir()) == [])
+        assert wait_until(lambda: marked(tmp_path) == [], GONE)
+        assert wait_until(lambda: list(tmp_path.iterdir()) == [], GONE)
     finally:
         end(auditing)
 

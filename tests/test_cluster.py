@@ -22,6 +22,7 @@ import labkit.servers.redis as ladder
 from labkit import LabError
 from labkit.servers import Keeper, RedisServer, spare_cluster
 from tests.helpers import end, is_running, mode, start_python, wait_until
+from tests.kills import GONE
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Redis program")
 
@@ -140,22 +141,30 @@ def test_a_cluster_ends_with_a_killed_kernel(kind):
         assert all(is_running(pid) for pid, _ in nodes)
         os.kill(owner.pid, signal.SIGKILL)
 
-        assert wait_until(lambda: not any(is_running(pid) for pid, _ in nodes))
-        assert wait_until(lambda: not any(Path(config).exists() for _, config in nodes))
+        assert wait_until(lambda: not any(is_running(pid) for pid, _ in nodes), GONE)
+        assert wait_until(lambda: not any(Path(config).exists() for _, config in nodes), GONE)
     finally:
         end(owner)
 
 
 @pytest.mark.parametrize("taken", [0, clusters.BUS], ids=["its port", "its bus port"])
 def test_a_port_that_somebody_took_meanwhile_is_given_up_for_another(kind, taken, monkeypatch):
-    rounds = [clusters.free_ports(clusters.MASTERS) for _ in range(2)]
+    free_ports, given = clusters.free_ports, list[list[int]]()
     with socket.socket() as somebody:
-        somebody.bind(("127.0.0.1", rounds[0][1] + taken))
+        somebody.bind(("127.0.0.1", 0))
         somebody.listen()
-        monkeypatch.setattr(clusters, "free_ports", lambda number: rounds.pop(0))
-        second = rounds[1]
+        port = somebody.getsockname()[1] - taken  # of the node that has what is taken
+
+        def free_at_first(number: int) -> list[int]:
+            ports = free_ports(number)
+            given.append(ports if given else [ports[0], port, ports[2]])
+            return given[-1]
+
+        monkeypatch.setattr(clusters, "free_ports", free_at_first)
         with spare_cluster(server(kind)) as cluster:
-            assert {node.port for node in cluster.get_nodes()} == {*second}
+            assert {node.port for node in cluster.get_nodes()} == {*given[-1]}
+    assert len(given) > 1
+    assert port not in given[-1]
 
 
 def test_where_every_port_is_taken_the_message_says_so(kind, monkeypatch):
@@ -212,6 +221,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> list[Keeper]:
 def test_nodes_that_never_meet_are_reported_and_ended(kind, monkeypatch):
     keepers = kept(monkeypatch)
     monkeypatch.setattr(clusters, "READY_TIMEOUT", 0.1)
+    monkeypatch.setattr(clusters, "_has_joined", lambda node: False)
 
     with pytest.raises(LabError, match="did not find each other"), spare_cluster(server(kind)):
         pass

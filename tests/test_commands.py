@@ -19,7 +19,6 @@ import labkit
 from labkit.cache import QueryCache
 from labkit.cache.commands import querycache
 from labkit.lab import Lab
-from labkit.servers.redis import free_port
 from labkit.shop import User, db
 from tests.caches import PATIENT_APP
 from tests.helpers import REPOSITORY
@@ -109,13 +108,13 @@ def test_inspect_takes_what_it_finds(lab, cache):
         assert result.output.startswith("Error: ")
 
 
-def test_without_a_cache_or_a_redis_there_is_one_line():
+def test_without_a_cache_or_a_redis_there_is_one_line(tmp_path: Path):
     app = Flask("shop")
     assert run(app, "stats").output == (
         "Error: This application has no query cache: call cache.init_app.\n"
     )
     app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
-    app.config["QUERY_CACHE_URL"] = f"redis://localhost:{free_port()}"
+    app.config["QUERY_CACHE_URL"] = f"unix://{tmp_path}/none"  # nobody else can take it
     cache = QueryCache()
     cache.init_app(app, db)
     try:

@@ -23,10 +23,12 @@ import pytest
 import redis
 import yaml
 
+from labkit.audit.site import steady_port
 from labkit.operate import checklist
 from labkit.servers import Keeper
 from labkit.servers.failover import alone
-from labkit.servers.redis import RedisServer, choose_redis, free_port
+from labkit.servers.redis import RedisServer, choose_redis
+from tests.caches import PATIENT_APP
 from tests.helpers import REPOSITORY, answers, wait_until
 
 FILE = REPOSITORY / "compose.yaml"
@@ -82,7 +84,7 @@ def secret(tmp_path: Path) -> Path:
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server on PATH")
 def test_its_redis_has_what_the_checklist_wants(secret: Path):
     """Its command runs here, on another port, as no container keeps it apart."""
-    port, keeper = free_port(), Keeper()
+    port, keeper = steady_port(), Keeper()
     command = REDIS["command"][-1].replace("$$", "$")
     command = command.replace("/run/secrets/redis_password", str(secret))
     command = command.replace("appendonly no\n", f"appendonly no\nport {port}\nbind 127.0.0.1\n")
@@ -117,6 +119,8 @@ def test_its_application_caches_in_the_redis_that_its_environment_names(
         secret.write_text(f"{urlsplit(node.url).password}\n")
         monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{node.port}/0")
         monkeypatch.setenv("REDIS_PASSWORD_FILE", str(secret))
+        for name, value in PATIENT_APP.items():
+            monkeypatch.setenv(f"FLASK_{name}", str(value))
         place = importlib.util.spec_from_file_location(
             "composed", REPOSITORY / "data/compose/app.py"
         )

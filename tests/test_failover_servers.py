@@ -19,6 +19,7 @@ from labkit.servers import failover as servers
 from labkit.servers import redis as ladder
 from labkit.servers.cluster import free_ports
 from labkit.servers.failover import (
+    NEVER_MS,
     Node,
     can_fail,
     failing_program,
@@ -74,11 +75,12 @@ def test_a_frozen_redis_takes_connections_and_answers_nobody(program: Path, keep
 
 
 def test_sentinels_promote_a_replica_and_send_clients_there(program: Path, keeper: Keeper) -> None:
-    group = start_sentinels(program, keeper)
+    group = start_sentinels(program, keeper, down_after_ms=NEVER_MS)
     client = client_of(group.told)
     client.set("key", 1)
     assert client.wait(2, 1000 * int(LONG)) == 2
     assert [len(group.replicas), len(group.sentinels)] == [2, 3]
+    group.replace_the_dead()
     group.master.kill()
     successor = group.wait_for_successor()
 
@@ -91,12 +93,13 @@ def test_sentinels_promote_a_replica_and_send_clients_there(program: Path, keepe
 def test_a_clusters_replica_takes_over_the_hash_tags_slots(
     program: Path, keeper: Keeper, tag: str
 ) -> None:
-    group = start_clustered(program, keeper, tag)
+    group = start_clustered(program, keeper, tag, node_timeout_ms=NEVER_MS)
     with client_of(group.told) as client:
         client.set(f"{tag}:key", 1)
         assert client.get_node_from_key(tag).port == group.master.port
         assert group.master.client().dbsize() == 1
         assert wait_until(lambda: group.replica.client().dbsize() == 1, LONG)
+        group.replace_the_dead()
         group.master.kill()
         assert group.wait_for_successor() is group.replica
     with client_of(group.told) as client:  # the dead node is one of those that it is told of

@@ -84,7 +84,7 @@ def test_hits_return_after_each_fault_and_all_questions_are_hits_then(line: Time
 
 def test_no_hit_comes_while_redis_is_away(line: Timeline) -> None:
     for each in line.episodes:
-        late = [event for event in each.events if each.begin + 0.3 < event.at < each.end]
+        late = [event for event in each.events if each.begin + lines.NOTICED < event.at < each.end]
         if each.fault != lines.EMPTIED:
             assert {event.kind for event in late} >= {BYPASS, READ}
         if each.fault in (lines.KILLED, lines.FROZEN):
@@ -110,6 +110,7 @@ def test_no_write_is_due_while_the_redis_is_killed_that_comes_back_with_an_old_s
 
     assert len(due) == killed.writes == 3
     assert max(due) < killed.begin
+    assert max(each.at for each in killed.events if each.kind == WRITTEN) < killed.begin
 
 
 def test_the_same_requests_are_in_the_journal_and_in_the_senders_log(line: Timeline) -> None:

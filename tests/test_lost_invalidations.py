@@ -31,7 +31,6 @@ from labkit.cache import InvalidationFailed, QueryCache
 from labkit.cache.invalidation import Writes
 from labkit.lab import Lab
 from labkit.servers import spare_redis
-from labkit.servers.redis import free_port
 from labkit.shop import Order, User, db
 from tests.caches import PATIENT
 
@@ -250,11 +249,16 @@ def test_a_commit_that_takes_longer_than_its_mark_counts_and_then_its_writer_die
     assert (count(), true()) == (0, 1)
 
 
-def test_a_writer_that_cannot_reach_redis_while_others_can(lab, opened):
+def nobody(folder: Path) -> redis.Redis:
+    """Return a client of a server that is not there, and whose place nobody else can take."""
+    return redis.Redis(unix_socket_path=str(folder / "none"))
+
+
+def test_a_writer_that_cannot_reach_redis_while_others_can(lab, opened, tmp_path):
     reader = opened()
     served(reader)
     reader.close()  # it is another process: it does not see this one's writes
-    writer = opened(redis.Redis(port=free_port()))
+    writer = opened(nobody(tmp_path))
     move()
 
     assert (served(reader), true()) == (0, 1)
@@ -262,11 +266,11 @@ def test_a_writer_that_cannot_reach_redis_while_others_can(lab, opened):
     assert served(writer) == 1  # it knows what it owes
 
 
-def test_it_can_refuse_to_commit_instead(opened):
+def test_it_can_refuse_to_commit_instead(opened, tmp_path):
     reader = opened()
     served(reader)
     reader.close()
-    opened(redis.Redis(port=free_port()), failed_invalidation="raise")
+    opened(nobody(tmp_path), failed_invalidation="raise")
     with pytest.raises(InvalidationFailed, match="Nothing was committed"):
         move()
 

@@ -72,6 +72,24 @@ def test_each_request_is_told_in_the_order_in_which_it_was_due(site: Site, tmp_p
     assert began <= time.perf_counter()  # it is one clock
 
 
+def test_what_is_asked_for_at_first_is_asked_for_until_it_is_to_be_calm(
+    site: Site, tmp_path: Path
+) -> None:
+    with Paced(site.url, 200, tmp_path) as sender:
+        for once in (["/once/200"], []):  # the second load is not calm at once
+            before = len(site.seen)
+            sender.begin(["/later/200"], LONG, once=once, at_first=["/a/200", "/b/200"])
+            wait_for(site, before + 5)
+            sender.calm()
+            wait_for(site, len(site.seen) + 5)
+            paths = [each.path for each in sender.end()]
+            first = paths.index("/later/200")
+
+            assert first >= 5
+            assert paths[:first] == [*once, *(["/a/200", "/b/200"] * first)][:first]
+            assert set(paths[first:]) == {"/later/200"}
+
+
 def test_a_write_is_a_post_without_a_body(site: Site, tmp_path: Path) -> None:
     with Paced(site.url, 100, tmp_path, connections=1) as sender:
         sender.begin(["/read/200", "POST /write/200"], LONG)

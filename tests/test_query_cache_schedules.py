@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pytest
+import redis
 from greenlet import getcurrent
 from sqlalchemy import create_engine, select, update
 from sqlalchemy.orm import scoped_session, sessionmaker
@@ -23,7 +24,8 @@ from labkit.cache.codec import loads
 from labkit.concurrency.schedule import Actor, Exploration, explore
 from labkit.shop import Order, User
 from labkit.shop.app import prepare_engine
-from tests.helpers import wait_until
+from tests.caches import PATIENT, PATIENT_APP
+from tests.helpers import LONG, wait_until
 from tests.stepped import (
     States,
     World,
@@ -514,7 +516,7 @@ def test_such_a_stale_answer_ends_with_its_ttl(sqlite: Shop) -> None:
             seen.extend([played.entry(), played.ask(), now])
             seen.append(sqlite.client.pttl(played.key))
             sqlite.client.pexpire(played.key, 1)  # that time goes by
-            seen.append(wait_until(lambda: not sqlite.client.exists(played.key)))
+            seen.append(wait_until(lambda: not sqlite.client.exists(played.key), 0.1 * TTL))
             seen.append(played.ask())
             return "seen"  # one schedule is enough to replay another
 
@@ -556,7 +558,7 @@ def test_a_policy_that_evicts_markers_is_warned_of_once(
     warnings: int,
 ) -> None:
     policy(name)
-    cache = QueryCache(sqlite.client, session=sqlite.sessions)
+    cache = QueryCache(sqlite.client, session=sqlite.sessions, **PATIENT)
     cache.close()
     for number in range(3):
         cache.invalidate("users")
@@ -566,11 +568,40 @@ def test_a_policy_that_evicts_markers_is_warned_of_once(
     assert len([each for each in caplog.messages if "evicts by" in each]) == warnings
 
 
-def test_init_app_warns_of_it_as_well(
-    sqlite: Shop, policy: Callable[[str], None], caplog: pytest.LogCaptureFixture
+def test_a_policy_that_was_not_told_in_time_is_asked_for_again(
+    sqlite: Shop,
+    policy: Callable[[str], None],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     policy("allkeys-lru")
-    sqlite.lab.app.config["QUERY_CACHE_URL"] = sqlite.lab.redis_url
+    info, asked = redis.Redis.info, list[Any]()
+
+    def late_at_first(client: redis.Redis, *sections: str) -> Any:
+        asked.append(sections)
+        if len(asked) == 1:
+            raise redis.TimeoutError
+        return info(client, *sections)
+
+    monkeypatch.setattr(redis.Redis, "info", late_at_first)
+    cache = QueryCache(sqlite.client, session=sqlite.sessions, pause_ms=1, **PATIENT)
+    function = cache.query(ttl=TTL, name="number")(lambda: 1)
+    assert wait_until(lambda: function() == 1 and cache.stats.hits > 0, LONG)
+    cache.close()
+
+    assert asked == [("memory",)] * 2
+    assert len([each for each in caplog.messages if "evicts by allkeys-lru" in each]) == 1
+
+
+def test_init_app_warns_of_it_as_well(
+    sqlite: Shop,
+    policy: Callable[[str], None],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy("allkeys-lru")
+    for name, value in ({"QUERY_CACHE_URL": sqlite.lab.redis_url} | PATIENT_APP).items():
+        monkeypatch.setitem(sqlite.lab.app.config, name, value)
     cache = QueryCache()
     cache.init_app(sqlite.lab.app, sqlite.lab.db)
     cache.close()

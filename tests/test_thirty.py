@@ -22,7 +22,7 @@ from labkit.errors import LabError
 from labkit.shop.stored import copy_seeded
 from scripts import thirty
 from scripts.thirty import FIGURES, NOTEBOOKS, PAGE, Figures, Room, page, run
-from tests.helpers import wait_until
+from tests.helpers import LONG, wait_until
 from tests.kills import MARK, running
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
@@ -51,7 +51,7 @@ def test_what_a_learner_leaves_behind_is_seen():
     left = subprocess.Popen(["sleep", "600"], env=os.environ | {MARK: room._mark})
     try:
         # Popen returns a moment before the new program's environment can be read.
-        assert wait_until(lambda: running(room._mark, room._base.name) != {})
+        assert wait_until(lambda: running(room._mark, room._base.name) != {}, LONG)
         seen = room.close(patience=0)
     finally:
         left.kill()
@@ -77,10 +77,12 @@ def test_a_socket_that_is_left_behind_is_seen(tmp_path):
 
 
 def test_a_learner_who_dies_is_a_learner_who_failed(monkeypatch):
-    start = Room.start
+    start, popen = Room.start, subprocess.Popen
 
     def start_and_kill(room: Room, number: int, lesson: str, cells: int | None) -> thirty.Learner:
-        learner = start(room, number, lesson, cells)
+        with pytest.MonkeyPatch.context() as patch:  # who is killed in time has started nothing
+            patch.setattr(subprocess, "Popen", lambda command, **how: popen(["cat"], **how))
+            learner = start(room, number, lesson, cells)
         os.kill(learner.process.pid, signal.SIGKILL)
         return learner
 

@@ -24,6 +24,7 @@ def answer() -> int:
 def create_app() -> Flask:
     """Return the application, with the Redis and the database of its environment."""
     app = Flask("shop")
+    app.config.from_prefixed_env()  # such as FLASK_QUERY_CACHE_TIMEOUT_MS
     app.config["SQLALCHEMY_DATABASE_URI"] = os.environ.get("DATABASE_URL", "sqlite://")
     db.init_app(app)
     password = Path(os.environ["REDIS_PASSWORD_FILE"]).read_text().strip()

@@ -14,7 +14,7 @@ from typing import Any
 from labkit.audit.adapter import DoesNotApply
 from labkit.audit.probe import Failed, one_line, patience
 from labkit.audit.site import Site
-from labkit.servers.processes import fork
+from labkit.servers.processes import comes_true, fork
 
 A_WHILE = 0.75  # seconds without a new arrival, after which nobody else is expected
 HELD = 3.0  # seconds that a load is held, whoever is missing
@@ -81,11 +81,8 @@ def wait_until(holds: Callable[[], bool]) -> None:
     Raises:
         Failed: it does not.
     """
-    end = time.monotonic() + patience()
-    while not holds():
-        if time.monotonic() > end:
-            raise Failed("the function was not called")
-        time.sleep(PAUSE)
+    if not comes_true(holds, patience(), PAUSE):
+        raise Failed("the function was not called")
 
 
 class Process:

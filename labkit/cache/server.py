@@ -162,11 +162,11 @@ class Server:
         """Warn, once, of a policy that may evict a marker."""
         if self._policy_is_known:
             return
-        self._policy_is_known = True
         try:
             about = client.info("memory")
         except ResponseError:
-            return  # not to be known; not even who knows would evict less
+            about = {}  # not to be known; not even who knows would evict less
+        self._policy_is_known = True  # after the answer: one that comes too late is asked for again
         policies = {each.get("maxmemory_policy", "") for each in _of_each_node(about)}
         for policy in policies:
             if policy.startswith("allkeys"):

@@ -28,6 +28,7 @@ from labkit.concurrency.outage_shop import (
     HIT,
     MISS,
     NAMESPACE,
+    READ,
     WRITTEN,
     Event,
     OutageShop,
@@ -42,23 +43,27 @@ from labkit.measure.plots.load import percentile
 from labkit.measure.plots.timeline import Outage
 from labkit.servers import Keeper
 from labkit.servers.failover import (
+    NEVER_MS,
     NOT_MEASURED,
-    Node,
+    Clustered,
+    Watched,
     can_fail,
     failing_program,
     start_alone,
     start_clustered,
     start_sentinels,
 )
+from labkit.servers.processes import comes_true
 
 RATE = 40  # requests a second, of each load
 WRITE_EACH = 10  # requests: one of so many is a write, until the fault is over
+NOTICED = 0.3  # seconds after which whoever asks has noticed a fault
 BEFORE = 0.8  # seconds of load before the fault
 AFTER = 0.6  # seconds of load once hits have returned
 AWAY = 0.8  # seconds that a Redis is killed or frozen for
 QUIET = 0.1  # seconds without writes before one is killed
 MOST_SECONDS = 40.0  # of one load, should hits not return
-PATIENCE = 25.0  # seconds until it is said that hits have not returned
+PATIENCE = 25.0  # seconds until it is said that hits have not returned, or what else is waited for
 START_PATIENCE = 60.0  # seconds that a shop waits for the others to be served
 ORDERS = 4  # of each shop: no two shops raise the same order's price
 ROUNDS = 4  # how often the cache has to answer each question when all is quiet
@@ -77,9 +82,9 @@ class Fault:
         name: in words.
         begin: makes it happen.
         end: mends it, or waits until others have; returns when Redis serves again.
-        seconds: between the two.
-        writes: until how long after its beginning there are writes, in seconds; before it, if this
-            is negative.
+        seconds: between the two, and more on a busy machine: it ends when it was noticed.
+        quiet: how long before its beginning the writes end, in seconds; None if it is they that
+            notice it, and go on until it is over.
         prepare: called before the load.
         mends: whether `end` mends it. Else somebody else does, and there may be hits before it has
             returned.
@@ -89,7 +94,7 @@ class Fault:
     begin: Callable[[], object]
     end: Callable[[], object]
     seconds: float = 0.0
-    writes: float = 0.0
+    quiet: float | None = None
     prepare: Callable[[], object] = lambda: None
     mends: bool = True
 
@@ -171,9 +176,7 @@ class Episode:
     @property
     def owed(self) -> int:
         """How many invalidations Redis did not take at once."""
-        written = [each for each in self.events if each.kind == WRITTEN]
-        counts = [[each.owed for each in written if each.pid == pid] for pid in _pids(written)]
-        return sum(max(own) - min(own) for own in counts)
+        return _owed(self.events)
 
     @property
     def writes(self) -> int:
@@ -356,6 +359,7 @@ def _lane(
         with Paced(shop.url, RATE, keeper.directory) as sender:
             for question in shop.questions:
                 shop.ask(question)
+            compared(shop)  # until the cache has answered each of them
             together.wait(START_PATIENCE)
             return [_episode(shop, sender, fault) for fault in faults]
     except threading.BrokenBarrierError:
@@ -369,15 +373,23 @@ def _episode(shop: OutageShop, sender: Paced, fault: Fault) -> Episode:
     first = len(shop.events())
     fault.prepare()
     reads = [shop.path(question) for question in shop.questions]
-    began = sender.begin(reads, MOST_SECONDS, once=_with_writes(shop, BEFORE + fault.writes))
+    mixed = _with_writes(shop)
+    once, at_first = list[str](), mixed
+    if fault.quiet is not None:
+        once, at_first = mixed[: int(RATE * (BEFORE - fault.quiet))], []
+    began = sender.begin(reads, MOST_SECONDS, once, at_first)
     _sleep_until(began + BEFORE)
-    workers = _wait_for_anybody(shop, first)
+    comes_true(lambda: _has_hits(shop.events()[first:], once), PATIENCE)
+    workers = _pids([each for each in shop.events()[first:] if each.kind == HIT])
     begin = time.perf_counter()
     fault.begin()
     _sleep_until(begin + fault.seconds)
+    if fault.seconds:
+        comes_true(lambda: _is_noticed(shop.events()[first:], fault, begin), PATIENCE)
     mended = time.perf_counter()
     fault.end()
     end = time.perf_counter()
+    sender.calm()
     back = _wait_for_hits(shop, workers, mended if fault.mends else end)
     time.sleep(AFTER)
     answers = sender.end()
@@ -388,25 +400,42 @@ def _episode(shop: OutageShop, sender: Paced, fault: Fault) -> Episode:
     )  # fmt: skip
 
 
-def _with_writes(shop: OutageShop, seconds: float) -> list[str]:
-    """Return what is asked for in the first seconds: reads and writes."""
+def _with_writes(shop: OutageShop) -> list[str]:
+    """Return what is asked for in turn while there are writes: each order's price is raised."""
     questions, orders = shop.questions, shop.orders
     return [
         shop.write_path(orders[turn // WRITE_EACH % len(orders)])
         if turn % WRITE_EACH == WRITE_EACH // 2
         else shop.path(questions[turn % len(questions)])
-        for turn in range(int(RATE * seconds))
+        for turn in range(WRITE_EACH * len(orders))
     ]
 
 
-def _wait_for_anybody(shop: OutageShop, first: int) -> set[int]:
-    """Return which workers have had a hit: one at least, unless none has in time."""
-    deadline = time.perf_counter() + PATIENCE
-    while True:
-        workers = _pids([each for each in shop.events()[first:] if each.kind == HIT])
-        if workers or time.perf_counter() > deadline:
-            return workers
-        time.sleep(0.02)  # a Redis that stood still for a moment is spared for a second
+def _has_hits(events: Sequence[Event], once: Sequence[str]) -> bool:
+    """Whether there are hits, and all writes have ended that are sent once.
+
+    Who owes an invalidation has none: so each worker must have had one since its last write.
+    """
+    written = {each.pid: each.at for each in events if each.kind == WRITTEN}
+    hits = {each.pid: each.at for each in events if each.kind == HIT}
+    ended = sum(each.kind == WRITTEN for each in events)
+    wanted = sum(path.startswith("POST ") for path in once)
+    owe = [pid for pid, at in written.items() if hits.get(pid, 0.0) < at]
+    return bool(hits) and not owe and ended >= wanted
+
+
+def _is_noticed(events: Sequence[Event], fault: Fault, begin: float) -> bool:
+    """Whether reads were answered without Redis, and an invalidation is owed if anybody writes."""
+    late = {each.kind for each in events if each.at > begin + NOTICED}
+    owes = _owed(events) > 0 and any(each.kind == WRITTEN and each.at > begin for each in events)
+    return {BYPASS, READ} <= late and (owes or fault.quiet is not None)
+
+
+def _owed(events: Sequence[Event]) -> int:
+    """Return how many invalidations Redis did not take at once."""
+    written = [each for each in events if each.kind == WRITTEN]
+    counts = [[each.owed for each in written if each.pid == pid] for pid in _pids(written)]
+    return sum(max(own) - min(own) for own in counts)
 
 
 def _wait_for_hits(shop: OutageShop, workers: set[int], since: float) -> float | None:
@@ -460,23 +489,29 @@ def _alone(program: Path, keeper: Keeper) -> tuple[object, list[Fault]]:
     snapshots: list[bytes] = []  # one from before the load: its entries are as they were then
     # The writes that the snapshot has not heard of are all acknowledged: none is owed meanwhile.
     killed = Fault(
-        KILLED, node.kill, lambda: node.start(snapshots[-1]), AWAY, -QUIET,
+        KILLED, node.kill, lambda: node.start(snapshots[-1]), AWAY, QUIET,
         prepare=lambda: snapshots.append(node.saved()),
     )  # fmt: skip
-    frozen = Fault(FROZEN, node.freeze, node.thaw, AWAY, AWAY)
-    emptied = Fault(EMPTIED, node.kill, node.start)
+    frozen = Fault(FROZEN, node.freeze, node.thaw, AWAY)
+    emptied = Fault(EMPTIED, node.kill, node.start, quiet=0.0)
     return group.told, [killed, frozen, emptied]
 
 
 def _watched(program: Path, keeper: Keeper) -> tuple[object, list[Fault]]:
-    group = start_sentinels(program, keeper)
-    return group.told, [_failover(FAILOVER, group.master, group.wait_for_successor)]
+    group = start_sentinels(program, keeper, down_after_ms=NEVER_MS)
+    return group.told, [_failover(FAILOVER, group)]
 
 
 def _clustered(program: Path, keeper: Keeper) -> tuple[object, list[Fault]]:
-    group = start_clustered(program, keeper, NAMESPACE)
-    return group.told, [_failover(TAKEOVER, group.master, group.wait_for_successor)]
+    group = start_clustered(program, keeper, NAMESPACE, node_timeout_ms=NEVER_MS)
+    return group.told, [_failover(TAKEOVER, group)]
 
 
-def _failover(name: str, master: Node, wait: Callable[[], object]) -> Fault:
-    return Fault(name, master.kill, wait, AWAY, AWAY, mends=False)
+def _failover(name: str, group: Watched | Clustered) -> Fault:
+    """Return a fault that others mend: not before it begins, however still the master stands."""
+
+    def begin() -> None:
+        group.replace_the_dead()
+        group.master.kill()
+
+    return Fault(name, begin, group.wait_for_successor, AWAY, mends=False)

@@ -21,7 +21,6 @@ import re
 import secrets
 import signal
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -45,6 +44,7 @@ from labkit.measure import histogram
 from labkit.measure.load import open_here
 from labkit.servers import Keeper
 from labkit.servers.keeper import has_ended, last_words
+from labkit.servers.processes import comes_true
 from labkit.shop.app import prepare_engine
 from labkit.shop.models import OrderLine, db
 from labkit.shop.queries import regional_report
@@ -330,11 +330,8 @@ def _port(log: Path, pid: int) -> int:
 
 
 def _wait_until(holds: Callable[[], bool], pid: int) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
-    while not holds():
-        if time.monotonic() > deadline or has_ended(pid):
-            raise LabError("the web server does not start.")
-        time.sleep(0.02)
+    if not comes_true(lambda: holds() or has_ended(pid), START_TIMEOUT, 0.02) or has_ended(pid):
+        raise LabError("the web server does not start.")
 
 
 def _status(url: str, data: bytes | None = None) -> int:

@@ -44,18 +44,18 @@ class Paced:
     Args:
         url: of a server on this machine; its path is not asked for.
         rate: requests a second.
-        folder: where the file is made that tells it to end; nobody else may write there.
+        folder: where files are made that tell it to end, or to calm; nobody else may write there.
         connections: how many requests may be under way at once.
     """
 
     def __init__(self, url: str, rate: float, folder: Path, connections: int = 8) -> None:
         host, port, _ = target_of(url)
         is_answered(url)
-        self._until = folder / "sender-ends"
+        self._until, self._calm = folder / "sender-ends", folder / "sender-calms"
         self._task: dict[str, Any] = {
             "host": host, "port": port, "authority": urlsplit(url).netloc, "drain": DRAIN,
             "connections": connections, "rate": rate, "requests": None, "first": 0, "log": True,
-            "until": str(self._until),
+            "until": str(self._until), "calm": str(self._calm),
         }  # fmt: skip
         self._stack = ExitStack()
         self._process: Worker | None = None
@@ -66,24 +66,37 @@ class Paced:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def begin(self, paths: Sequence[str], most_seconds: float, once: Sequence[str] = ()) -> float:
+    def begin(
+        self,
+        paths: Sequence[str],
+        most_seconds: float,
+        once: Sequence[str] = (),
+        at_first: Sequence[str] = (),
+    ) -> float:
         """Begin to send, and return when that was.
 
         Args:
             paths: asked for in turn, and from the first again; "POST /path" is a write.
             once: asked for before them, and only once.
+            at_first: asked for in place of them until `calm`.
             most_seconds: after which it ends by itself.
 
         Raises:
             LabError: nothing can be sent.
         """
         self._until.unlink(missing_ok=True)
+        self._calm.unlink(missing_ok=True)
         task = self._task | {"paths": list(paths), "once": list(once), "seconds": most_seconds}
+        task["at_first"] = list(at_first)
         if self._process is None:
             self._process = self._stack.enter_context(worker(SENDER, task))
         else:
             self._process.tell(json.dumps(task))
         return float(self._told()["began"])
+
+    def calm(self) -> None:
+        """Ask no more for what was asked for at first."""
+        self._calm.touch()
 
     def end(self) -> list[Answered]:
         """Send no more, wait for the last answers, and return all requests as they were due.

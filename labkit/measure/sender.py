@@ -30,7 +30,12 @@ class Sender:
 
     def __init__(self, task: dict[str, Any]) -> None:
         self._task = task
-        self._paths = itertools.chain(task.get("once", ()), itertools.cycle(task["paths"]))
+        at_first = itertools.takewhile(
+            lambda _: not os.path.exists(task["calm"]), itertools.cycle(task.get("at_first", ()))
+        )
+        self._paths = itertools.chain(
+            task.get("once", ()), at_first, itertools.cycle(task["paths"])
+        )
         self._number = itertools.count(task["first"])
         self._left = task["requests"] if task["requests"] is not None else sys.maxsize
         self._idle: deque[Connection] = deque()

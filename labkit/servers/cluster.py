@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import secrets
 import socket
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ import redis
 
 from labkit.errors import LabError
 from labkit.servers.keeper import Keeper
+from labkit.servers.processes import comes_true
 from labkit.servers.redis import RedisServer, program_like, run_program
 
 MASTERS = 3
@@ -172,19 +172,16 @@ def free_ports(number: int) -> list[int]:
 
 
 def _wait_until_joined(ports: list[int], password: str) -> None:
-    deadline = time.monotonic() + READY_TIMEOUT
     with ExitStack() as clients:
         nodes: list[Any] = [
             clients.enter_context(redis.Redis("127.0.0.1", port, password=password))
             for port in ports
         ]
-        while not all(map(_has_joined, nodes)):
-            if time.monotonic() > deadline:
-                raise LabError(
-                    f"the cluster's nodes did not find each other within {READY_TIMEOUT:g} s.\n"
-                    "Start again; if it stays so, the machine is too busy."
-                )
-            time.sleep(0.01)
+        if not comes_true(lambda: all(map(_has_joined, nodes)), READY_TIMEOUT):
+            raise LabError(
+                f"the cluster's nodes did not find each other within {READY_TIMEOUT:g} s.\n"
+                "Start again; if it stays so, the machine is too busy."
+            )
 
 
 def _has_joined(node: Any) -> bool:

@@ -17,8 +17,7 @@ import os
 import secrets
 import signal
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +37,7 @@ from labkit.servers.cluster import (
     run_on_port,
 )
 from labkit.servers.keeper import Keeper
+from labkit.servers.processes import comes_true
 from labkit.servers.redis import RedisServer, program_like
 
 REPLICAS, SENTINELS = 2, 3  # of a group that Sentinels watch
@@ -47,7 +47,8 @@ DOWN_AFTER_MS = 400  # without an answer for so long, a Sentinel holds the maste
 # could vote for itself, and there would be another election after twice the failover's time-out.
 PATIENT_MS = 10_000
 FAILOVER_MS = 2_000  # a failover that takes longer is given up, and begun anew
-NODE_TIMEOUT_MS = 800  # the same of a Cluster's nodes
+NODE_TIMEOUT_MS = 800  # as DOWN_AFTER_MS, of a Cluster's nodes
+NEVER_MS = 3_600_000  # nothing here stands still for so long
 READY = 20.0  # seconds that a group gets to come up, or to have a new master
 ASK = 10.0  # seconds that one answer gets: a snapshot waits for the disk
 # How often a Sentinel looks, in milliseconds. A replica is good enough while its INFO is no older
@@ -231,6 +232,15 @@ class Watched:
         addresses = [[HOST, each.port] for each in self.sentinels]
         return {"sentinels": addresses, "service": SERVICE, "password": self.master._password}
 
+    def replace_the_dead(self) -> None:
+        """Have the Sentinels promote a replica soon if the master does not answer.
+
+        Raises:
+            LabError: they do not say that they will.
+        """
+        told = ("SENTINEL", "SET", SERVICE, "down-after-milliseconds", DOWN_AFTER_MS)
+        _tell(self.sentinels[: _quorum(len(self.sentinels))], *told)
+
     def wait_for_successor(self) -> Node:
         """Return the replica that the Sentinels have promoted, once they send clients there.
 
@@ -271,6 +281,15 @@ class Clustered:
         nodes = (self.master, *self.others)
         return {"cluster": [[HOST, each.port] for each in nodes], "password": self.master._password}
 
+    def replace_the_dead(self) -> None:
+        """Have the replica take over soon if its master does not answer.
+
+        Raises:
+            LabError: the nodes do not say that they will.
+        """
+        nodes = (self.master, self.replica, *self.others)
+        _tell(nodes, "CONFIG", "SET", "cluster-node-timeout", NODE_TIMEOUT_MS)
+
     def wait_for_successor(self) -> Node:
         """Return the replica, once it is a master that serves, and the others say so.
 
@@ -283,6 +302,15 @@ class Clustered:
             "the Cluster's replica has not taken over",
         )
         return self.replica
+
+
+def _tell(nodes: Sequence[Node], *command: Any) -> None:
+    for each in nodes:
+        wait_until(lambda: each.ask(*command) in (True, "OK"), "a server takes no setting")  # noqa: B023
+
+
+def _quorum(sentinels: int) -> int:
+    return sentinels // 2 + 1
 
 
 def start_alone(program: Path, keeper: Keeper) -> Alone:
@@ -334,7 +362,7 @@ def start_sentinels(
         LabError: they do not come up.
     """
     master, *others = start_replicated(program, keeper, replicas)
-    quorum = sentinels // 2 + 1
+    quorum = _quorum(sentinels)
 
     def start() -> tuple[Node, ...]:
         maker = _Maker(program, keeper, master._password)
@@ -374,13 +402,16 @@ def _links(sentinel: Node) -> list[str]:
     return []
 
 
-def start_clustered(program: Path, keeper: Keeper, hash_tag: str) -> Clustered:
+def start_clustered(
+    program: Path, keeper: Keeper, hash_tag: str, node_timeout_ms: int = NODE_TIMEOUT_MS
+) -> Clustered:
     """Start a Cluster of three masters, with a replica of the one that has a hash tag.
 
     Args:
         program: redis-server or valkey-server.
         keeper: owns the processes.
         hash_tag: such as "{shop}".
+        node_timeout_ms: as `NODE_TIMEOUT_MS`.
 
     Raises:
         LabError: it does not come up.
@@ -396,7 +427,7 @@ def start_clustered(program: Path, keeper: Keeper, hash_tag: str) -> Clustered:
             file.write_text(lines)
             settings = [f"masterauth {maker.password}", *REPLICATES, "cluster-enabled yes"]
             settings += [f'cluster-config-file "{file}"', "cluster-replica-validity-factor 0"]
-            settings += [f"cluster-node-timeout {NODE_TIMEOUT_MS}"]
+            settings += [f"cluster-node-timeout {node_timeout_ms}"]
             nodes.append(_started(maker, f"node-{number}", *settings, port=port))
         return nodes
 
@@ -561,8 +592,5 @@ def wait_until(holds: Callable[[], bool], otherwise: str, seconds: float = READY
     Raises:
         LabError: it has not held in time.
     """
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            raise LabError(f"{otherwise} within {seconds:g} s.\nStart again: the machine is busy.")
-        time.sleep(0.01)
+    if not comes_true(holds, seconds):
+        raise LabError(f"{otherwise} within {seconds:g} s.\nStart again: the machine is busy.")

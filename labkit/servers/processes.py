@@ -15,8 +15,9 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +34,26 @@ def fork() -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
+
+
+def comes_true(holds: Callable[[], bool], seconds: float, pause: float = 0.01) -> bool:
+    """Look until something holds; return whether it does in time.
+
+    It is looked at once more when the time is up: this process may have been stopped meanwhile.
+
+    Args:
+        holds: whether it does.
+        seconds: how long to look.
+        pause: seconds between two looks.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        is_last = time.monotonic() > deadline
+        if holds():
+            return True
+        if is_last:
+            return False
+        time.sleep(pause)
 
 
 class Worker:

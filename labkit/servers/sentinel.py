@@ -16,14 +16,13 @@ from redis.sentinel import Sentinel
 
 from labkit.servers.failover import (
     DOWN_AFTER_MS,
+    NEVER_MS,
     SERVICE,
     failing_program,
     start_sentinels,
 )
 from labkit.servers.keeper import Keeper
 from labkit.servers.redis import RedisServer
-
-NEVER_MS = 3_600_000  # nothing here stands still for so long
 
 
 @dataclass(frozen=True)

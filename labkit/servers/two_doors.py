@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import time
 from urllib.parse import quote
 
 import redis
@@ -13,6 +12,7 @@ import redis
 from labkit.errors import LabError
 from labkit.servers.cluster import on_free_ports, run_on_port
 from labkit.servers.keeper import Keeper, has_ended
+from labkit.servers.processes import comes_true
 from labkit.servers.redis import (
     HAS_UNIX_SOCKETS,
     LONGEST_SOCKET_PATH,
@@ -104,8 +104,5 @@ def kill(pid: int) -> None:
         LabError: it has not ended in time.
     """
     os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + END_TIMEOUT
-    while not has_ended(pid):
-        if time.monotonic() > deadline:
-            raise LabError("a server that was killed has not ended.")
-        time.sleep(0.002)
+    if not comes_true(lambda: has_ended(pid), END_TIMEOUT, 0.002):
+        raise LabError("a server that was killed has not ended.")

@@ -75,7 +75,7 @@ def printing(redis: Any, key: str, ttl: int, load: Callable[[], Any]) -> Any:
 
 WRONG: list[tuple[str, Any, str]] = [
     ("02.1", cache(stores=False), "there is no key"),
-    ("02.1", cache(options=lambda ttl: {"ex": 60}), "has 60 s to live"),
+    ("02.1", cache(options=lambda ttl: {"ex": 60}), "a ttl of 90 s was asked for"),
     ("02.1", cache(write=lambda value: pickle.dumps(value, 0), read=pickle.loads), "as JSON"),
     ("02.1", renewing, "must not extend"),
     ("02.1", remembering(), "What else remembers"),
@@ -83,8 +83,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("02.1", always_load, "it said was_hit=True"),
     ("02.1", cache(is_found=lambda stored: stored not in (None, b"[]")), "An empty answer"),
     ("02.1", cache(options=lambda ttl: {}), "without a TTL"),
-    ("02.1", cache(options=lambda ttl: {"px": ttl}), "to live"),
-    ("02.1", cache(options=lambda ttl: {"ex": 60 * ttl}), "has 5400 s to live"),
+    ("02.1", cache(options=lambda ttl: {"px": 100 * ttl}), "a ttl of 90 s was asked for"),
+    ("02.1", cache(options=lambda ttl: {"ex": 60 * ttl}), "a ttl of 90 s was asked for"),
     ("02.1", cache(read=lambda stored: stored), "call 2 gave b'"),
     ("02.1", cache(read=lambda stored: stored), "Those are Redis's bytes: json.loads reads them"),
     ("02.1", comparing_with_text, "Bytes were compared with text: b'"),
