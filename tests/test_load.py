@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 from labkit.errors import LabError
+from labkit.measure import load as module
 from labkit.measure.histogram import histogram
 from labkit.measure.load import (
+    DRAIN,
     Load,
     in_turn,
     load,
@@ -29,6 +31,7 @@ from labkit.measure.load import (
     written_load,
 )
 from labkit.measure.plots.load import percentile
+from labkit.servers.processes import Worker
 from tests.sites import Handler, LocalSite, served
 
 
@@ -94,8 +97,8 @@ def test_a_load_ends_with_its_time_and_drops_no_request(site: Site) -> None:
     found = load(site.url, seconds=0.3, connections=4)
 
     assert found.failed == 0
-    assert found.requests == len(site.paths) > 4
-    assert found.seconds >= 0.3
+    assert found.requests == len(site.paths) >= 4
+    assert found.seconds >= 0.3  # who has asked until then has done so again and again
 
 
 def test_paths_are_asked_for_in_turn(site: Site) -> None:
@@ -144,11 +147,11 @@ def test_a_server_that_ends_under_load_is_counted_and_the_load_ends_in_time(site
 
     site.handle_error = lambda *_: None  # type: ignore[method-assign]
     site.before_answer = end_at_the_tenth
-    found = load(site.url, seconds=1, connections=2)
+    found = load(site.url, seconds=3, connections=2)
 
     assert found.requests < 12
     assert found.failed > 20  # each attempt, a hundredth of a second apart
-    assert found.seconds < 2
+    assert found.seconds < 3 + DRAIN / 2  # who waits for answers waits until the end of it
 
 
 @pytest.mark.parametrize("rate", [40, 1.5])
@@ -158,26 +161,30 @@ def test_an_open_loop_ends_with_its_last_answer(site: Site, rate: float) -> None
     found = load(site.url, seconds=2, connections=2, rate=rate)
 
     assert (found.requests, found.failed) == (2 * rate, 0)
-    assert found.seconds <= 2.5
-    assert time.monotonic() - began < 8
+    assert found.seconds < 2 + DRAIN / 2
+    assert time.monotonic() - began < 2 + DRAIN
 
 
 def test_an_open_loop_goes_on_where_idle_connections_are_closed(site: Site) -> None:
-    site.timeout_of_idle = 0.1
-    found = load(site.url, seconds=2, connections=3, rate=4)
+    """Each is closed between two requests, a tenth of a second from either.
 
-    assert (found.requests, found.failed) == (8, 0)
+    A request that crosses with its connection's end is lost, and is counted so.
+    """
+    site.timeout_of_idle = 0.3
+    found = load(site.url, seconds=1.5, connections=3, rate=2)
+
+    assert (found.requests, found.failed) == (3, 0)
 
 
 def test_who_never_gets_an_answer_has_failed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("labkit.measure.load.DRAIN", 0.5)
     goes_on = threading.Event()
     site.before_answer = lambda number: goes_on.wait(30) if number > 3 else None
-    found = load(site.url, seconds=0.5, connections=2)
+    found = load(site.url, seconds=2, connections=2)
     goes_on.set()
 
     assert (found.requests, found.failed) == (3, 2)
-    assert found.seconds >= 1
+    assert found.seconds >= 2.5
 
 
 def test_a_number_in_a_path_comes_once_in_all_loads(site: Site) -> None:
@@ -219,20 +226,40 @@ def test_hits_are_spread_evenly_and_a_ratio_is_one() -> None:
 
 
 def test_meanwhile_is_called_once_while_requests_are_sent(site: Site) -> None:
+    """The sixth is answered only after the look, which waits for the sixth."""
     looks: list[int] = []
+    sixth, looked = threading.Event(), threading.Event()
 
     def look() -> None:
-        while len(site.paths) < 5:
-            time.sleep(0.01)
+        assert sixth.wait(30)
         looks.append(len(site.paths))
+        looked.set()
 
-    found = load(site.url, seconds=1, connections=1, meanwhile=look)
+    def wait_for_the_look(number: int) -> None:
+        if number == 6:
+            sixth.set()
+            looked.wait(30)
 
-    assert len(looks) == 1
-    assert 5 <= looks[0] < found.requests
+    site.before_answer = wait_for_the_look
+    found = load(site.url, seconds=60, connections=1, requests=20, meanwhile=look)
+
+    assert looks == [6]
+    assert found.requests == len(site.paths) == 20
 
 
-def test_scenarios_take_turns_and_each_goes_on_where_it_was(site: Site) -> None:
+def test_scenarios_take_turns_and_each_goes_on_where_it_was(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    took: dict[str, list[float]] = {"one": [], "many": []}
+
+    def noted(process: Worker, task: dict[str, Any]) -> Load:
+        assert task["seconds"] == pytest.approx(0.2)
+        found = answer(process, task)
+        took["one" if task["paths"] == ["/one"] else "many"].append(found.seconds)
+        return found
+
+    answer = module._answer
+    monkeypatch.setattr(module, "_answer", noted)
     many = 100_000  # more than are asked for
     scenarios = {"one": ["/one"], "many": [f"/{number}?{{}}" for number in range(many)]}
     runs = in_turn(
@@ -248,10 +275,11 @@ def test_scenarios_take_turns_and_each_goes_on_where_it_was(site: Site) -> None:
     assert len({path for path in site.paths if path != "/one"}) == len(own)
     assert runs["many"].numbered == runs["many"].requests == len(own)
     assert [*runs] == ["one", "many"]
-    for run in runs.values():
+    for name, run in runs.items():
         assert run.failed == 0
         assert run.counted == run.requests == run.latency.get_total_count()
-        assert 0.6 <= run.seconds < 5
+        assert len(took[name]) == 3
+        assert run.seconds == pytest.approx(sum(took[name]))
 
 
 def test_littles_law_holds_in_a_closed_loop(site: Site) -> None:
@@ -373,12 +401,10 @@ def test_the_path_and_the_query_are_kept() -> None:
 
 
 def test_nobody_who_answers_is_said_in_a_line() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-
-    with pytest.raises(LabError, match="nobody answers at"):
-        load(f"http://127.0.0.1:{port}/", seconds=1)
+    with socket.socket() as held:  # it is bound and does not listen: nobody else's either
+        held.bind(("127.0.0.1", 0))
+        with pytest.raises(LabError, match="nobody answers at"):
+            load(f"http://127.0.0.1:{held.getsockname()[1]}/", seconds=1)
 
 
 @pytest.mark.parametrize(
