@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from labkit.errors import LabError
@@ -21,6 +22,7 @@ from labkit.measure import load as module
 from labkit.measure.histogram import histogram
 from labkit.measure.load import (
     DRAIN,
+    SENDER,
     Load,
     in_turn,
     load,
@@ -32,6 +34,7 @@ from labkit.measure.load import (
 )
 from labkit.measure.plots.load import percentile
 from labkit.servers.processes import Worker
+from tests.helpers import wait_until
 from tests.sites import Handler, LocalSite, served
 
 
@@ -41,6 +44,7 @@ class Recorded(Handler):
     server: Site
 
     def do_GET(self) -> None:  # noqa: N802  (the name that http.server looks for)
+        self.server.unused.discard(self.connection)
         with self.server.lock:
             self.server.paths.append(self.path)
             self.server.hosts.add(self.headers["Host"])
@@ -65,8 +69,12 @@ class Recorded(Handler):
             self.close_connection = True
 
     def setup(self) -> None:
-        self.timeout = self.server.timeout_of_idle  # type: ignore[misc]
         super().setup()
+        self.server.unused.add(self.connection)
+
+    def finish(self) -> None:
+        self.server.unused.discard(self.connection)
+        super().finish()
 
 
 class Site(LocalSite):
@@ -74,7 +82,7 @@ class Site(LocalSite):
         super().__init__(Recorded)
         self.paths: list[str] = []
         self.hosts: set[str] = set()
-        self.timeout_of_idle: float | None = None
+        self.unused: set[socket.socket] = set()  # connections on which nobody has asked yet
         self.before_answer: Any = lambda number: None
 
 
@@ -94,11 +102,11 @@ def test_every_request_is_counted_and_answered_by_the_server(site: Site) -> None
 
 
 def test_a_load_ends_with_its_time_and_drops_no_request(site: Site) -> None:
-    found = load(site.url, seconds=0.3, connections=4)
+    found = load(site.url, seconds=1.5, connections=4)
 
     assert found.failed == 0
     assert found.requests == len(site.paths) >= 4
-    assert found.seconds >= 0.3  # who has asked until then has done so again and again
+    assert found.seconds >= 1.5  # who has asked until then has done so again and again
 
 
 def test_paths_are_asked_for_in_turn(site: Site) -> None:
@@ -165,15 +173,27 @@ def test_an_open_loop_ends_with_its_last_answer(site: Site, rate: float) -> None
     assert time.monotonic() - began < 2 + DRAIN
 
 
+def is_sender(process: psutil.Process) -> bool:
+    return SENDER in (process.as_dict(["cmdline"])["cmdline"] or [])  # None: it has ended
+
+
 def test_an_open_loop_goes_on_where_idle_connections_are_closed(site: Site) -> None:
-    """Each is closed between two requests, a tenth of a second from either.
+    """They are closed while the sender is stopped: a request that crosses with that is lost."""
+    asked = threading.Event()
 
-    A request that crosses with its connection's end is lost, and is counted so.
-    """
-    site.timeout_of_idle = 0.3
-    found = load(site.url, seconds=1.5, connections=3, rate=2)
+    def close_idle() -> None:
+        assert asked.wait(30)
+        assert wait_until(lambda: len(site.unused) == 2, 30)
+        [sender] = [each for each in psutil.Process().children() if is_sender(each)]
+        sender.suspend()
+        for connection in list(site.unused):
+            connection.shutdown(socket.SHUT_RDWR)
+        sender.resume()
 
-    assert (found.requests, found.failed) == (3, 0)
+    site.before_answer = lambda number: asked.set()
+    found = load(site.url, seconds=1.5, connections=3, rate=1, meanwhile=close_idle)
+
+    assert (found.requests, found.failed) == (2, 0)
 
 
 def test_who_never_gets_an_answer_has_failed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,12 +270,14 @@ def test_meanwhile_is_called_once_while_requests_are_sent(site: Site) -> None:
 def test_scenarios_take_turns_and_each_goes_on_where_it_was(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    took: dict[str, list[float]] = {"one": [], "many": []}
+    turns: list[tuple[str, float]] = []
 
     def noted(process: Worker, task: dict[str, Any]) -> Load:
-        assert task["seconds"] == pytest.approx(0.2)
+        before, name = len(site.paths), "one" if task["paths"] == ["/one"] else "many"
         found = answer(process, task)
-        took["one" if task["paths"] == ["/one"] else "many"].append(found.seconds)
+        assert {path == "/one" for path in site.paths[before:]} <= {name == "one"}
+        assert task["seconds"] == pytest.approx(0.2)
+        turns.append((name, found.seconds))
         return found
 
     answer = module._answer
@@ -266,9 +288,7 @@ def test_scenarios_take_turns_and_each_goes_on_where_it_was(
         site.url, scenarios, seconds=0.6, connections=1, rounds=3, count=lambda: len(site.paths)
     )
 
-    kinds = ["one" if path == "/one" else "many" for path in site.paths]
-    turns = [kind for kind, before in zip(kinds, ["", *kinds], strict=False) if kind != before]
-    assert turns == ["one", "many"] * 2  # in the second round "many" comes first
+    assert [name for name, _ in turns] == ["one", "many", "many", "one", "one", "many"]
     own = [path.partition("?")[0] for path in site.paths if path != "/one"]
     assert own == [f"/{number}" for number in range(len(own))]
     assert len(own) < many
@@ -278,8 +298,7 @@ def test_scenarios_take_turns_and_each_goes_on_where_it_was(
     for name, run in runs.items():
         assert run.failed == 0
         assert run.counted == run.requests == run.latency.get_total_count()
-        assert len(took[name]) == 3
-        assert run.seconds == pytest.approx(sum(took[name]))
+        assert run.seconds == pytest.approx(sum(took for each, took in turns if each == name))
 
 
 def test_littles_law_holds_in_a_closed_loop(site: Site) -> None:
