@@ -331,6 +331,14 @@ def test_a_percentile_is_the_nearest_rank_as_in_the_pictures() -> None:
     assert Load(0, 9, 0, 4, 1.0, histogram(), histogram()).ms(95) == 0
 
 
+def test_a_load_that_came_to_no_request_has_no_rate_and_is_told() -> None:
+    """Its process stood still for as long as it was to send: no second has passed."""
+    found = Load(0, 0, 0, 4, 0.0, histogram(), histogram())
+
+    assert (found.a_second, found.in_flight) == (0, 0)
+    assert str(found).startswith("0 requests, 0 failed, 0/s, p50 0.0 ms")
+
+
 def test_slower_than_counts_requests(site: Site) -> None:
     site.before_answer = lambda number: threading.Event().wait(0.4 if number <= 3 else 0)
     found = load(site.url, seconds=30, connections=1, requests=10)
