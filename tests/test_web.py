@@ -344,6 +344,7 @@ def test_the_end_of_the_block_ends_it_all(lab: Lab) -> None:
         started = [each.pid for each in psutil.Process().children(recursive=True)]
         mine = [pid for pid in started if str(folder) in command_of(pid)]
         assert len(mine) == 5
-    assert all(is_gone(pid, folder) for pid in mine)
+    # gunicorn kills its workers and ends, without waiting for their ends; nor can the keeper.
+    assert wait_until(lambda: all(is_gone(pid, folder) for pid in mine), 5)
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0

@@ -73,8 +73,8 @@ class Load:
 
     @property
     def a_second(self) -> float:
-        """Requests a second."""
-        return self.requests / self.seconds
+        """Requests a second; 0 where none was answered."""
+        return self.requests / self.seconds if self.requests else 0.0
 
     @property
     def mean_ms(self) -> float:
