@@ -34,7 +34,7 @@ from labkit.cache.server import Server, Unavailable
 from labkit.servers import Keeper, choose_redis
 from tests.caches import PATIENT
 from tests.helpers import end, start_python, wait_until
-from tests.outages import FakeServer, OwnServer, Switch, ended
+from tests.outages import LONG, FakeServer, OwnServer, Switch, ended
 
 KIND, _ = choose_redis("auto")
 if KIND not in ("server", "wheel"):
@@ -694,7 +694,7 @@ def test_a_server_that_takes_writes_later_is_used_once_it_does(
         app.write("new")
         assert app.owes()
         take_writes()
-        assert wait_until(lambda: not app.owes())
+        assert wait_until(lambda: not app.owes(), LONG)
 
         assert app.hits()  # what was delivered has shown it: no pause has to be over
         assert app.read() == "new"
@@ -731,8 +731,8 @@ def test_a_server_that_is_loading_is_used_once_it_has_loaded(server, open_app, c
     assert app.read() == "newer"
     with server.client() as client:
         client.config_set("key-load-delay", 0)
-        assert wait_until(lambda: not client.info("persistence")["loading"], 10)
-    assert wait_until(lambda: not app.owes())
+        assert wait_until(lambda: not client.info("persistence")["loading"], LONG)
+    assert wait_until(lambda: not app.owes(), LONG)
 
     assert app.hits()
     assert app.read() == "newer"
@@ -751,7 +751,7 @@ def test_while_redis_reads_but_refuses_writes_the_writer_uses_no_entry(server, o
         assert app.stats.bypasses[OWED] == 3
 
         client.config_set("min-replicas-to-write", 0)
-        assert wait_until(lambda: not app.owes())
+        assert wait_until(lambda: not app.owes(), LONG)
     assert app.hits()
     assert app.read() == "new"
 
@@ -1025,7 +1025,7 @@ def test_after_a_restart_from_an_old_file_nobody_is_served_what_was(server, open
     assert reader("read") == "new"  # it has made no call since before the write
     assert reader("stats")["hits"] == hits
     assert app.read() == "new"
-    assert wait_until(lambda: reader("hits"))
+    assert wait_until(lambda: reader("hits"), LONG)
     assert reader("read") == app.read() == "new"
 
 
@@ -1040,7 +1040,7 @@ def test_after_a_restart_from_an_old_file_the_writer_is_not_served_what_was(serv
     server.start()
 
     assert (app.read(), app.stats.hits) == ("new", hits)
-    assert wait_until(app.hits)
+    assert wait_until(app.hits, LONG)
     assert app.read() == "new"
 
 
@@ -1060,9 +1060,9 @@ def test_a_write_during_the_outage_counts_after_a_restart_from_an_old_file(serve
 
     assert reader("read") == "new"
     assert app.read() == "new"
-    assert wait_until(lambda: not app.owes())
-    assert wait_until(lambda: reader("hits"))
-    assert wait_until(app.hits)
+    assert wait_until(lambda: not app.owes(), LONG)
+    assert wait_until(lambda: reader("hits"), LONG)
+    assert wait_until(app.hits, LONG)
     assert reader("read") == app.read() == "new"
 
 
@@ -1074,7 +1074,7 @@ def test_what_was_written_while_it_was_frozen_is_read_at_once_after_it(
     settings = {"mark_writes": mark_writes, "timeout_ms": 50, "pause_ms": 3_600_000}
     app, reader = open_app(server.client(), **settings), other(server.client(), **PATIENT)
     for number in range(20):
-        assert wait_until(lambda: reader("hits"))
+        assert wait_until(lambda: reader("hits"), LONG)
         server.freeze()
         if before != "nothing":
             app.read()
@@ -1082,7 +1082,7 @@ def test_what_was_written_while_it_was_frozen_is_read_at_once_after_it(
         server.thaw()
 
         assert reader("read") == f"new{number}"
-        assert wait_until(lambda: not app.owes())
+        assert wait_until(lambda: not app.owes(), LONG)
         assert (app.stats.owed, app.read()) == (number + 1, f"new{number}")
 
 
@@ -1106,7 +1106,7 @@ def test_what_is_owed_was_sent_before_the_write_returns(server, open_app, other,
     server.thaw()
 
     assert reader("read") == "new"
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
     with server.client() as client:  # on a connection that was open: a new one would greet first
         assert client.info("stats")["total_connections_received"] == before + 1
 
@@ -1145,7 +1145,7 @@ def test_what_is_owed_is_sent_though_its_thread_gets_no_processor(server, open_a
     assert reader("read") == "new2"
     assert app.owes()
     held.set()
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
     assert app.stats.errors == {}
 
 
@@ -1158,7 +1158,7 @@ def test_what_could_not_be_sent_in_time_is_counted(server, open_app, held):
 
     assert app.stats.errors == {"NotSent": 1}
     held.set()
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
 
 
 def test_a_command_that_does_not_fit_into_the_socket_keeps_no_writer_waiting(
@@ -1174,12 +1174,12 @@ def test_a_command_that_does_not_fit_into_the_socket_keeps_no_writer_waiting(
     debts = [(many, "a writer"), (("shop:users",),)]
     took = [timed(partial(own.owe, *debt))[1] for debt in debts]
     server.thaw()
-    assert wait_until(lambda: own._line._polled(selectors.EVENT_WRITE, 0))
+    assert wait_until(lambda: own._line._polled(selectors.EVENT_WRITE, 0), LONG)
     assert not own._line.send("PING")
     held.set()
 
     assert max(took) < 5
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
     with server.client() as client:
         assert client.get("token:shop:*") != before
 
@@ -1191,7 +1191,7 @@ def test_a_debt_without_a_writer_is_small_whatever_its_tags(server, open_app):
     own.owe(tuple(f"shop:{number}" for number in range(8_000)))
     assert own._sent == 1
     server.thaw()
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
     assert app.stats.errors == {}
 
 
@@ -1210,7 +1210,7 @@ def test_a_line_that_is_closed_is_not_opened_by_a_writer(server, open_app, held,
     server.thaw()
     held.set()
     own.owe(("shop:users",))
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
 
 
 @pytest.fixture
@@ -1223,7 +1223,7 @@ def kill_line(server: OwnServer, own: Any) -> None:
     """Have the server close the line, and nothing else."""
     with server.client() as client:
         client.client_kill_filter(_id=own._standby.client_id())
-    assert wait_until(lambda: not own._line.is_open)
+    assert wait_until(lambda: not own._line.is_open, LONG)
 
 
 def look(app: App, own: Any) -> None:
@@ -1246,7 +1246,7 @@ def test_a_line_that_was_closed_before_it_froze_is_opened_if_it_was_seen(
     kill_line(server, own)
     if is_seen:
         look(app, own)
-        assert wait_until(lambda: is_open(own))
+        assert wait_until(lambda: is_open(own), LONG)
     server.freeze()
     own._breaker.failed()  # the write sends nothing by itself
     app.write("new")
@@ -1255,7 +1255,7 @@ def test_a_line_that_was_closed_before_it_froze_is_opened_if_it_was_seen(
     assert reader("read") == ("new" if is_seen else "old")
     assert app.stats.errors == ({} if is_seen else {"NotSent": 1})
     held.set()
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
     assert reader("read") == "new"
 
 
@@ -1265,16 +1265,16 @@ def test_a_line_that_redis_closes_for_being_idle_is_opened_again(server, open_ap
     first = own._line
     with server.client() as client:
         client.config_set("timeout", 1)
-        assert wait_until(lambda: bool(app.read()) and own._line is not first, 10)
+        assert wait_until(lambda: bool(app.read()) and own._line is not first, LONG)
         client.config_set("timeout", 0)
-    assert wait_until(lambda: bool(app.read()) and is_open(own), 10)
+    assert wait_until(lambda: bool(app.read()) and is_open(own), LONG)
     server.freeze()
     wait_little(app).owe(("shop:users",))
 
     assert own._sent == 1
     server.thaw()
     held.set()
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
 
 
 def test_a_line_that_a_proxy_closes_is_opened_once_whoever_looks(server, open_app, unseen):
@@ -1286,20 +1286,20 @@ def test_a_line_that_a_proxy_closes_is_opened_once_whoever_looks(server, open_ap
         name = own._line._connection._sock.getsockname()
         [near] = [each for each in switch._open if each.getpeername() == name]
         near.shutdown(socket.SHUT_RDWR)
-        assert wait_until(lambda: not own._line.is_open)
+        assert wait_until(lambda: not own._line.is_open, LONG)
         target, switch.target = switch.target, None  # accepted, and never answered
         before = switch.connections
         for _ in range(5):
             look(app, own)
-        assert wait_until(lambda: switch.connections == before + 1)
+        assert wait_until(lambda: switch.connections == before + 1, LONG)
         assert (own._line, own._standby) == (None, None)
         switch.target = target
         switch._open[-1].shutdown(socket.SHUT_RDWR)
-        assert wait_until(lambda: own._opener is None)
+        assert wait_until(lambda: own._opener is None, LONG)
         assert switch.connections == before + 1
 
         look(app, own)
-        assert wait_until(lambda: is_open(own))
+        assert wait_until(lambda: is_open(own), LONG)
         assert (switch.connections, app.stats.errors) == (before + 2, {})
 
 
@@ -1312,11 +1312,11 @@ def test_a_line_that_is_opened_again_and_again_takes_one_connection(server, open
         for _ in range(5):
             kill_line(server, own)
             look(app, own)
-            assert wait_until(lambda: is_open(own))
+            assert wait_until(lambda: is_open(own), LONG)
             for _ in range(2):  # nothing is done where it is open
                 look(app, own)
         own._keep_standby_open()  # as where the other client has connected anew
-        assert wait_until(lambda: client.info("clients")["connected_clients"] == before)
+        assert wait_until(lambda: client.info("clients")["connected_clients"] == before, LONG)
         assert before == 3  # ours, its own, and the line
 
 
@@ -1338,7 +1338,7 @@ def test_a_line_that_no_thread_can_open_costs_nobody_an_answer(
         assert own._look_at > 0
     look(app, own)
 
-    assert wait_until(lambda: is_open(own))
+    assert wait_until(lambda: is_open(own), LONG)
     assert app.stats.errors == {}
 
 
@@ -1348,14 +1348,14 @@ def test_a_server_that_is_closed_leaves_no_connection_open_and_delivers_what_it_
     app = open_app(server.client(), timeout_ms=100, pause_ms=10)
     with server.client() as client:
         app.cache._opened().close()
-        assert wait_until(lambda: client.info("clients")["connected_clients"] == 1)
+        assert wait_until(lambda: client.info("clients")["connected_clients"] == 1, LONG)
         assert app.hits()  # who asks again connects again
         before = client.get("token:shop:*")
         server.freeze()
         app.cache._opened().owe(("shop:users",))
         app.cache._opened().close()
         server.thaw()
-        assert wait_until(lambda: not app.owes())
+        assert wait_until(lambda: not app.owes(), LONG)
         assert client.get("token:shop:*") != before
 
 
@@ -1384,7 +1384,7 @@ def test_what_is_owed_is_sent_though_no_file_can_be_opened(server, open_app):
         own.owe(("shop:users",))
     assert own._sent == 2
     server.thaw()
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
     assert app.stats.errors == {}
 
 
@@ -1400,7 +1400,7 @@ def test_a_debt_is_delivered_though_its_thread_could_not_be_started(server, open
         own.owe(("shop:users",))
     assert app.owes()
     own.owe(("shop:users",))
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
 
 
 def test_a_socket_that_is_full_makes_no_writer_wait(server, open_app):
@@ -1417,7 +1417,7 @@ def test_a_socket_that_is_full_makes_no_writer_wait(server, open_app):
     own.owe(("shop:users",))
 
     assert (is_safe, 0 < sent < len(debts), took < 10) == (True, True, True)
-    assert wait_until(lambda: not app.owes(), 10)
+    assert wait_until(lambda: not app.owes(), LONG)
     assert app.stats.errors == {}
 
 
@@ -1430,7 +1430,9 @@ def pair(keeper: Keeper) -> Iterator[tuple[OwnServer, OwnServer]]:
         master.start(f"port {port}", "bind 127.0.0.1", "repl-diskless-sync-delay 0")
         replica.start(f"replicaof 127.0.0.1 {port}", "repl-diskless-sync-delay 0")
         with replica.client() as client:
-            assert wait_until(lambda: client.info("replication")["master_link_status"] == "up", 10)
+            assert wait_until(
+                lambda: client.info("replication")["master_link_status"] == "up", LONG
+            )
         yield master, replica
 
 
@@ -1459,8 +1461,8 @@ def test_a_replica_that_lags_behind_serves_nothing_stale_when_it_is_promoted(
             assert read() == "new"
         if read_first == "the reader":  # else it may have a hit already, of a new entry
             assert reader("stats")["hits"] == hits
-        assert wait_until(app.hits)
-        assert wait_until(lambda: reader("hits"))
+        assert wait_until(app.hits, LONG)
+        assert wait_until(lambda: reader("hits"), LONG)
         assert reader("read") == app.read() == "new"
 
 
@@ -1478,7 +1480,7 @@ def test_a_master_that_has_become_a_replica_is_not_used(pair, open_app, other):
             port = probe.getsockname()[1]
         theirs.config_set("port", port)
         ours.replicaof("127.0.0.1", port)
-        assert wait_until(lambda: ours.info("replication")["master_link_status"] == "up", 10)
+        assert wait_until(lambda: ours.info("replication")["master_link_status"] == "up", LONG)
         ours.client_kill_filter(_type="normal", skipme=True)  # as Sentinel does
 
         assert other(master.client())("read") == "new"
