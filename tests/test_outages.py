@@ -1171,8 +1171,9 @@ def test_a_write_during_the_outage_counts_after_a_restart_from_an_old_file(serve
 def test_what_was_written_while_it_was_frozen_is_read_at_once_after_it(
     server, open_app, other, mark_writes, before
 ):
-    settings = {"mark_writes": mark_writes, "timeout_ms": 50, "pause_ms": 3_600_000}
+    settings = {"mark_writes": mark_writes, "pause_ms": 3_600_000} | PATIENT
     app, reader = open_app(server.client(), **settings), other(server.client(), **PATIENT)
+    wait_little(app, 0.05)
     for number in range(20):
         assert wait_until(lambda: reader("hits"), LONG)
         server.freeze()
@@ -1188,8 +1189,9 @@ def test_what_was_written_while_it_was_frozen_is_read_at_once_after_it(
 
 def test_what_is_owed_was_sent_before_the_write_returns(server, open_app, other, monkeypatch):
     """Else a server that is thawed at this moment would serve a reader first."""
-    settings = {"mark_writes": False, "timeout_ms": 1_000, "pause_ms": 3_600_000}
+    settings = {"mark_writes": False, "pause_ms": 3_600_000} | PATIENT
     app, reader = open_app(server.client(), **settings), other(server.client(), **PATIENT)
+    wait_little(app, 0.3)
     assert reader("hits")
     with server.client() as client:
         before = client.info("stats")["total_connections_received"]
@@ -1258,8 +1260,9 @@ def test_a_command_that_does_not_fit_into_the_socket_keeps_no_writer_waiting(
     server, open_app, held
 ):
     """Nor is the half of it that is there taken for the beginning of the next one."""
-    app = open_app(server.client(), timeout_ms=100, pause_ms=3_600_000)
-    own = app.cache._opened()
+    app = open_app(server.client(), pause_ms=3_600_000, **PATIENT)
+    own = wait_little(app)
+    own._line._connection.update_current_socket_timeout(LITTLE)
     with server.client() as client:
         before = client.get("token:shop:*")
     server.freeze()
@@ -1278,8 +1281,8 @@ def test_a_command_that_does_not_fit_into_the_socket_keeps_no_writer_waiting(
 
 
 def test_a_debt_without_a_writer_is_small_whatever_its_tags(server, open_app):
-    app = open_app(server.client(), timeout_ms=100, pause_ms=3_600_000)
-    own = app.cache._opened()
+    app = open_app(server.client(), pause_ms=3_600_000, **PATIENT)
+    own = wait_little(app)
     server.freeze()
     own.owe(tuple(f"shop:{number}" for number in range(8_000)))
     assert own._sent == 1
@@ -1289,8 +1292,8 @@ def test_a_debt_without_a_writer_is_small_whatever_its_tags(server, open_app):
 
 
 def test_a_line_that_is_closed_is_not_opened_by_a_writer(server, open_app, held, monkeypatch):
-    app = open_app(server.client(), timeout_ms=100, pause_ms=3_600_000)
-    own = app.cache._opened()
+    app = open_app(server.client(), pause_ms=3_600_000, **PATIENT)
+    own = wait_little(app)
     own._line._connection.disconnect()
     connected: list[int] = []
     monkeypatch.setattr(own._line._connection, "connect", lambda: connected.append(1))
@@ -1333,13 +1336,14 @@ def test_a_line_that_was_closed_before_it_froze_is_opened_if_it_was_seen(
     server, open_app, other, held, unseen, is_seen
 ):
     app = open_app(server.client(), mark_writes=False, pause_ms=3_600_000, **PATIENT)
-    reader, own = other(server.client(), **PATIENT), wait_little(app)
+    reader, own = other(server.client(), **PATIENT), app.cache._opened()
     assert reader("hits")
     app.read()
     kill_line(server, own)
     if is_seen:
         look(app, own)
         assert wait_until(lambda: is_open(own), LONG)
+    wait_little(app)
     server.freeze()
     own._breaker.failed()  # the write sends nothing by itself
     app.write("new")
@@ -1438,14 +1442,14 @@ def test_a_line_that_no_thread_can_open_costs_nobody_an_answer(
 def test_a_server_that_is_closed_leaves_no_connection_open_and_delivers_what_it_owes(
     server, open_app
 ):
-    app = open_app(server.client(), timeout_ms=100, pause_ms=10)
+    app = open_app(server.client(), pause_ms=10, **PATIENT)
     with server.client() as client:
         app.cache._opened().close()
         assert wait_until(lambda: client.info("clients")["connected_clients"] == 1, LONG)
         assert app.hits()  # who asks again connects again
         before = client.get("token:shop:*")
         server.freeze()
-        app.cache._opened().owe(("shop:users",))
+        wait_little(app).owe(("shop:users",))
         app.cache._opened().close()
         server.thaw()
         assert wait_until(lambda: not app.owes(), LONG)
@@ -1469,8 +1473,8 @@ def no_descriptor_left() -> Iterator[None]:
 
 
 def test_what_is_owed_is_sent_though_no_file_can_be_opened(server, open_app):
-    app = open_app(server.client(), timeout_ms=100, pause_ms=3_600_000)
-    own = app.cache._opened()
+    app = open_app(server.client(), pause_ms=3_600_000, **PATIENT)
+    own = wait_little(app)
     server.freeze()
     own.owe(("shop:users",))
     with no_descriptor_left():
@@ -1482,8 +1486,8 @@ def test_what_is_owed_is_sent_though_no_file_can_be_opened(server, open_app):
 
 
 def test_a_debt_is_delivered_though_its_thread_could_not_be_started(server, open_app, monkeypatch):
-    app = open_app(server.client(), timeout_ms=100, pause_ms=3_600_000)
-    own = app.cache._opened()
+    app = open_app(server.client(), pause_ms=3_600_000, **PATIENT)
+    own = wait_little(app)
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
