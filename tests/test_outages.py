@@ -367,9 +367,9 @@ def deaf() -> Iterator[Any]:
 
 @contextmanager
 def closed_port() -> Iterator[Any]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    yield redis.Redis("127.0.0.1", port, socket_timeout=None)
+    with socket.socket() as holder:  # nobody else is given its port, and nobody listens
+        holder.bind(("127.0.0.1", 0))
+        yield redis.Redis("127.0.0.1", holder.getsockname()[1], socket_timeout=None)
 
 
 NESTED = b"*1\r\n" * 5_000 + b":1\r\n"
@@ -1518,13 +1518,24 @@ def test_a_socket_that_is_full_makes_no_writer_wait(server, open_app):
     assert app.stats.errors == {}
 
 
+def listen(server: OwnServer) -> int:
+    """Have a server take a port too, and return it. One that was free may be another's by now."""
+    with server.client() as client:
+        for _ in range(20):
+            with socket.create_server(("127.0.0.1", 0)) as probe:
+                port: int = probe.getsockname()[1]
+            with suppress(redis.exceptions.ResponseError):  # it could not listen there
+                client.config_set("port", port)
+                return port
+    pytest.fail("no port can be taken")
+
+
 @pytest.fixture
 def pair(keeper: Keeper) -> Iterator[tuple[OwnServer, OwnServer]]:
     master, replica = OwnServer(KIND, keeper), OwnServer(KIND, keeper)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     with ended(master, replica):
-        master.start(f"port {port}", "bind 127.0.0.1", "repl-diskless-sync-delay 0")
+        master.start("bind 127.0.0.1", "repl-diskless-sync-delay 0")
+        port = listen(master)
         replica.start(f"replicaof 127.0.0.1 {port}", "repl-diskless-sync-delay 0")
         with replica.client() as client:
             assert wait_until(
@@ -1573,10 +1584,7 @@ def test_a_master_that_has_become_a_replica_is_not_used(pair, open_app, other):
         theirs.replicaof("NO", "ONE")
         app.write("new")
         theirs.config_set("bind", "127.0.0.1")
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-        theirs.config_set("port", port)
-        ours.replicaof("127.0.0.1", port)
+        ours.replicaof("127.0.0.1", listen(replica))
         assert wait_until(lambda: ours.info("replication")["master_link_status"] == "up", LONG)
         ours.client_kill_filter(_type="normal", skipme=True)  # as Sentinel does
 
