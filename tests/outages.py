@@ -23,6 +23,7 @@ from labkit.servers import Keeper
 from labkit.servers.redis import find_program
 from tests.helpers import is_running, wait_until
 
+LONG = 30.0  # seconds: many times what anything here takes, unless it hangs
 _numbers = itertools.count()
 
 
@@ -42,7 +43,7 @@ class OwnServer:
         config.write_text("\n".join(lines) + "\n")
         log = self.directory / "log"
         self.pid = self._keeper.spawn([str(self._program), str(config)], log=log)
-        assert wait_until(lambda: self._answers(ready), 10), log.read_text()
+        assert wait_until(lambda: self._answers(ready), LONG), log.read_text()
         return self
 
     def _answers(self, ready: bool) -> bool:
@@ -65,7 +66,7 @@ class OwnServer:
 
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
-        assert wait_until(lambda: not is_running(self.pid))
+        assert wait_until(lambda: not is_running(self.pid), LONG)
         self.path.unlink(missing_ok=True)
 
     def freeze(self) -> None:
@@ -75,9 +76,9 @@ class OwnServer:
         it would look first at the connection that it served last, when it goes on.
         """
         process = psutil.Process(self.pid)
-        wait_until(lambda: process.status() == psutil.STATUS_SLEEPING)
+        wait_until(lambda: process.status() == psutil.STATUS_SLEEPING, LONG)
         os.kill(self.pid, signal.SIGSTOP)
-        assert wait_until(lambda: process.status() == psutil.STATUS_STOPPED)
+        assert wait_until(lambda: process.status() == psutil.STATUS_STOPPED, LONG)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)

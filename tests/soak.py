@@ -35,6 +35,7 @@ from labkit.servers.redis import find_program
 from tests.helpers import REPOSITORY, is_running, wait_until
 from tests.soak_app import COUNTERS, DIRTY, NAMESPACE, ROWS, TABLES
 
+GTHREAD = ("--worker-class", "gthread", "--threads", "8")  # they keep connections open
 PATIENCE = 30.0  # seconds: nothing here takes as long, unless it hangs
 # Markers and leases that a restart brings back may have no owner any more, and stand for so long.
 MARK_MS = LEASE_MS = 2_000

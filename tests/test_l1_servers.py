@@ -29,10 +29,11 @@ from labkit.cache import QueryCache, SettingsError, signals, tokens
 from labkit.cache.tracking import Stream
 from labkit.servers import Keeper, RedisServer, choose_redis, spare_sentinel
 from labkit.servers.failover import SERVICE
+from tests.caches import PATIENT
 from tests.helpers import end, start_python, wait_until
 from tests.nearby import LONG, NEAR, Report, hear, is_on, l1_of
 from tests.outages import FakeServer, OwnServer, Switch, ended
-from tests.soak import Gunicorn
+from tests.soak import GTHREAD, Gunicorn
 from tests.test_query_cache_clients import (
     cluster_pair,
     cut,
@@ -134,7 +135,7 @@ def test_a_hit_asks_redis_nothing(client, open_cache):
 
 
 def test_off_by_default_there_is_no_thread_and_no_connection_of_it(client):
-    cache = QueryCache(client)
+    cache = QueryCache(client, **PATIENT)
     report = Report(cache)
     client.config_resetstat()
     assert [report.ask() for _ in range(3)] == ["old"] * 3
@@ -530,6 +531,7 @@ def test_once_redis_is_killed_nothing_of_before_is_answered(server, open_cache, 
     report.answer = "new"
 
     assert report.ask() == "new"
+    assert wait_until(lambda: cache.stats.l1_lost.total() > 0, LONG)  # counted once it is empty
     assert (dict(cache.stats.l1_lost), l1_of(cache).is_trusted) == ({"ConnectionError": 1}, False)
     server.start()
     assert report.warm() == "new"
@@ -890,8 +892,10 @@ def test_workers_of_a_preloaded_application(server):
     """The master has used it before the fork, and each worker has an L1 of its own."""
     with closing(Keeper()) as own:
         url = f"unix://{server.path}"
-        options: dict[str, Any] = {"L1_ENTRIES": 100, "L1_STALE_MS": 600_000}
-        gunicorn = Gunicorn(own, url, "--preload", "--workers", "2", warm=True, **options)
+        options: dict[str, Any] = {"L1_ENTRIES": 100, "L1_STALE_MS": 600_000, "TIMEOUT_MS": 10_000}
+        # With threads: workers without them close each connection, and the next is to either.
+        begun = ("--preload", "--workers", "2", *GTHREAD)
+        gunicorn = Gunicorn(own, url, *begun, warm=True, **options)
         workers = [clients[0] for clients in gunicorn.connect_to_each(2).values()]
         with server.client() as client:
             for added in range(3):

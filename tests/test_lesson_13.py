@@ -110,7 +110,7 @@ def test_a_warm_answer_stays_warm(opened: Callable[..., Asked]) -> None:
     l1 = near.cache._l1
     assert l1 is not None
     # After all that Redis has said of its own fills.
-    assert f"shop:v:heard:{os.getpid()}" in l1._named
+    assert f"shop:v:heard:{os.getpid()}:{id(near.cache)}" in l1._named
 
 
 def test_without_l1_nothing_gets_warm(

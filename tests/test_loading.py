@@ -240,9 +240,12 @@ def test_a_late_holder_leaves_the_lease_of_another_alone(client):
 
 
 def test_a_killed_holder_costs_its_lease_and_then_one_loads(lab, client):
-    crashed_holder(lab, "count", lease_ms=500)
-    deadline = client.pexpiretime("lease:count")
-    assert deadline > 0
+    crashed_holder(lab, "count", LONG_LEASE)
+    with client.pipeline() as pipe:  # the lease must not end before its end is known
+        pipe.pexpire("lease:count", 500)
+        pipe.pexpiretime("lease:count")
+        was_there, deadline = pipe.execute()
+    assert was_there
     loaded_at: list[float] = []
 
     def load() -> bytes:

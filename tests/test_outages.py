@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import redis
@@ -28,20 +28,23 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, create_engine, 
 from sqlalchemy.orm import scoped_session, sessionmaker
 
 from labkit.cache import signals, tokens
+from labkit.cache.client import own_client
 from labkit.cache.invalidation import InvalidationFailed
 from labkit.cache.query_cache import QueryCache
 from labkit.cache.server import Server, Unavailable
 from labkit.servers import Keeper, choose_redis
 from tests.caches import PATIENT
 from tests.helpers import end, start_python, wait_until
-from tests.outages import FakeServer, OwnServer, Switch, ended
+from tests.outages import LONG, FakeServer, OwnServer, Switch, ended
 
 KIND, _ = choose_redis("auto")
 if KIND not in ("server", "wheel"):
     pytest.skip("there is no Redis or Valkey program here", allow_module_level=True)
 
 TIMEOUT = 0.25  # seconds: the default
-SOON = 5 * TIMEOUT  # far more than one time-out, on a machine that is busy
+SOON = 10.0  # seconds: what hangs here hangs for far longer. One time-out is shown by `Tries`
+ONCE = 20  # connections opened and commands sent by one attempt, at most: the greetings are 5 each
+LITTLE = 0.1  # seconds: a time-out of `wait_little`
 PAUSE = 1.0  # seconds: the default
 SILENT = "Redis does not answer"
 OWED = "an invalidation is owed"
@@ -94,7 +97,11 @@ class App:
 
     def close(self) -> None:
         self.cache.close()
-        self.cache._opened().close()  # else a garbage collection does, in the midst of another test
+        own = self.cache._opened()
+        with own._debts:  # else a thread goes on trying to deliver, to a server that is gone
+            own._owed.clear()
+            own._debts.notify_all()
+        own.close()  # else a garbage collection does, in the midst of another test
         self.engine.dispose()
 
 
@@ -148,20 +155,61 @@ class Clock:
         return self.now
 
 
+class Spent(NamedTuple):
+    """What a call has given, and taken: see `Tries`."""
+
+    answer: Any
+    tries: int
+    in_vain: float
+    seconds: float
+
+
 class Tries:
-    """How often this thread has connected to a server, or sent it something."""
+    """What this thread has tried, and how long it has waited for nothing. It needs no clock.
+
+    Attributes:
+        count: how often it has connected to a server, or sent it something.
+        in_vain: the seconds of all its time-outs that were over before anything had come.
+    """
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.count, self._thread = 0, threading.get_ident()
-        for name in ("connect", "sendall"):
-            patch.setattr(socket.socket, name, self._counting(getattr(socket.socket, name)))
+        self.count, self.in_vain, self._thread = 0, 0.0, threading.get_ident()
+        for name in ("connect", "sendall", "recv", "recv_into"):
+            patch.setattr(socket.socket, name, self._counting(name))
+        wait = threading.Condition.wait
 
-    def _counting(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def counting(*args: Any) -> Any:
-            self.count += threading.get_ident() == self._thread
-            return method(*args)
+        def wait_and_count(condition: threading.Condition, timeout: float | None = None) -> bool:
+            has_come = wait(condition, timeout)
+            if not has_come and timeout is not None and self._is_ours:
+                self.in_vain += timeout
+            return has_come
+
+        patch.setattr(threading.Condition, "wait", wait_and_count)
+
+    @property
+    def _is_ours(self) -> bool:
+        return threading.get_ident() == self._thread
+
+    def _counting(self, name: str) -> Callable[..., Any]:
+        method = getattr(socket.socket, name)
+
+        def counting(sock: socket.socket, *args: Any) -> Any:
+            self.count += self._is_ours and not name.startswith("recv")
+            try:
+                return method(sock, *args)
+            except TimeoutError:
+                if self._is_ours:
+                    self.in_vain += sock.gettimeout() or 0.0
+                raise
 
         return counting
+
+    def of(self, call: Callable[[], Any]) -> Spent:
+        """Call, and return what that has given and taken."""
+        count, in_vain, begun = self.count, self.in_vain, time.monotonic()
+        answer = call()
+        seconds = time.monotonic() - begun
+        return Spent(answer, self.count - count, self.in_vain - in_vain, seconds)
 
 
 @pytest.fixture(scope="module")
@@ -258,11 +306,25 @@ def timed(read: Callable[[], Any]) -> tuple[Any, float]:
     return answer, time.monotonic() - begun
 
 
+def wait_little(app: App, seconds: float = LITTLE) -> Any:
+    """Have an application that has connected in peace wait for so long at most from now on."""
+    own: Any = app.cache._opened()
+    own._settings = dataclasses.replace(own._settings, timeout_ms=int(1000 * seconds))
+    if own._client is not None:
+        pool = own._client.connection_pool
+        time_outs = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+        pool.connection_kwargs |= time_outs
+        for connection in pool._available_connections:
+            vars(connection).update(time_outs)
+            connection.update_current_socket_timeout(seconds)
+    return own
+
+
 # What answers badly. Each gives a client, which has no time-outs of its own.
 
 
 def never(_: list[bytes]) -> bytes:
-    threading.Event().wait(30)
+    threading.Event().wait(60)
     return b""
 
 
@@ -305,9 +367,9 @@ def deaf() -> Iterator[Any]:
 
 @contextmanager
 def closed_port() -> Iterator[Any]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    yield redis.Redis("127.0.0.1", port, socket_timeout=None)
+    with socket.socket() as holder:  # nobody else is given its port, and nobody listens
+        holder.bind(("127.0.0.1", 0))
+        yield redis.Redis("127.0.0.1", holder.getsockname()[1], socket_timeout=None)
 
 
 NESTED = b"*1\r\n" * 5_000 + b":1\r\n"
@@ -389,14 +451,15 @@ def bad(request: pytest.FixtureRequest, keeper: Keeper) -> Iterator[Any]:
 
 
 def test_reads_give_the_rows_within_the_time_out_and_then_spare_redis(bad, open_app, clock, tries):
-    app, took = timed(lambda: open_app(bad))
-    assert took < SOON
+    opening = tries.of(lambda: open_app(bad))
+    app = opening.answer
+    assert (opening.in_vain <= TIMEOUT, opening.seconds < SOON) == (True, True)
     for _ in range(2):  # when a pause is over, one call tries again, and no more than one
         clock.now += PAUSE
-        before = tries.count
-        name, took = timed(app.read)
-        assert (name, took < SOON) == ("old", True)
-        assert tries.count > before
+        read = tries.of(app.read)
+        assert read.answer == "old"
+        assert 0 < read.tries <= ONCE
+        assert (read.in_vain <= TIMEOUT, read.seconds < SOON) == (True, True)
 
         before = tries.count
         assert [app.read() for _ in range(3)] == ["old"] * 3
@@ -406,13 +469,15 @@ def test_reads_give_the_rows_within_the_time_out_and_then_spare_redis(bad, open_
     assert app.stats.errors.total() >= 2
 
 
-def test_a_write_is_committed_and_its_invalidation_owed(bad, open_app, clock):
+def test_a_write_is_committed_and_its_invalidation_owed(bad, open_app, clock, tries):
     app = open_app(bad)
     clock.now += PAUSE
 
-    _, took = timed(lambda: app.write("new"))
+    writing = tries.of(lambda: app.write("new"))
 
-    assert took < SOON
+    assert 0 < writing.tries <= ONCE
+    assert writing.in_vain <= 2 * TIMEOUT  # for the mark, and for whoever delivers
+    assert writing.seconds < SOON
     assert (app.truth(), app.read()) == ("new", "new")
     assert app.stats.owed == app.stats.invalidations == 1
     assert app.owes()
@@ -495,14 +560,18 @@ def test_an_ok_that_is_no_answer_does_not_deliver_an_invalidation(open_app, cloc
         assert app.stats.owed == 1
 
 
-def test_a_client_of_the_user_that_would_wait_for_ever_makes_nobody_wait(server, open_app):
-    app = open_app(server.client(retry=Retry(redis.backoff.ConstantBackoff(60), 100)))
+def test_a_client_of_the_user_that_would_wait_for_ever_makes_nobody_wait(
+    server, open_app, clock, tries
+):
+    app = open_app(server.client(retry=Retry(redis.backoff.ConstantBackoff(60), 1)), **PATIENT)
     assert app.hits()
+    wait_little(app)
     server.freeze()
 
-    name, took = timed(app.read)
-
-    assert (name, took < SOON) == ("old", True)
+    for _ in range(2):  # on the connection that is open, and on a new one
+        read = tries.of(app.read)
+        assert (read.answer, read.in_vain, read.seconds < SOON) == ("old", LITTLE, True)
+        clock.now += PAUSE
 
 
 def test_an_error_at_an_address_that_reads_like_out_of_memory_opens_the_breaker(
@@ -522,43 +591,60 @@ def test_an_error_at_an_address_that_reads_like_out_of_memory_opens_the_breaker(
         assert tries.count == before
 
 
-def test_a_server_that_freezes_while_it_is_greeted_makes_nobody_wait(server, open_app):
-    switch = Switch(server.path)
+def test_a_server_that_freezes_while_it_is_greeted_makes_nobody_wait(server, open_app, tries):
+    switch, stand_by, ours = Switch(server.path), Server._stand_by, threading.get_ident()
+
+    def freeze(own: Any) -> Any:  # the next connection, which stands by, gets no answer
+        if threading.get_ident() == ours:
+            switch.target = None
+            own._settings = dataclasses.replace(own._settings, timeout_ms=250)
+        return stand_by(own)
 
     with ended(switch):
-        greeted = tokens.new_token
-
-        def freeze() -> bytes:  # the next connection, which stands by, gets no answer
-            switch.target = None
-            return greeted()
-
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("labkit.cache.client.new_token", freeze)
-            app, took = timed(lambda: open_app(switch.client()))
-        assert switch.connections == 2
-        assert took < SOON
-        name, took = timed(app.read)
-        assert (name, took < SOON) == ("old", True)
+            patch.setattr(Server, "_stand_by", freeze)
+            opening = tries.of(lambda: open_app(switch.client(), pause_ms=3_600_000, **PATIENT))
+        assert wait_until(lambda: switch.connections == 2, LONG)
+        assert (opening.in_vain, opening.seconds < SOON) == (TIMEOUT, True)
+        before = tries.count
+        assert (opening.answer.read(), tries.count) == ("old", before)
 
 
 @pytest.mark.parametrize("moment", ["after the look", "while it loads"])
-def test_threads_do_not_wait_in_line_for_a_server_that_freezes(server, open_app, moment):
-    app = open_app(server.client())
-    for number in range(1, 13):
+def test_threads_do_not_wait_in_line_for_a_server_that_freezes(
+    server, open_app, monkeypatch, moment
+):
+    app, threads = open_app(server.client(), **PATIENT), 12
+    for number in range(1, threads + 1):
         app.read(number)
     app.cache.invalidate("users")
-    threads, barrier = 12, threading.Barrier(12, action=server.freeze)
-    took: list[float] = []
+    send = socket.socket.sendall
+    asked: set[str] = set()
+    answers: list[int] = []
+
+    def freeze() -> None:
+        server.freeze()
+        wait_little(app)
+
+    frozen, all_wait = threading.Barrier(threads, action=freeze), threading.Barrier(threads)
 
     def stop(*_: Any, **__: Any) -> None:
-        barrier.wait(10)
-        stopped.append(time.monotonic())
+        frozen.wait(LONG)
+        asked.add(threading.current_thread().name)
 
-    stopped: list[float] = []
+    def send_and_meet(sock: socket.socket, *data: Any) -> None:
+        """Wait for an answer only once all the others do: no lock keeps one of them from it."""
+        send(sock, *data)
+        if threading.current_thread().name in asked:
+            asked.discard(threading.current_thread().name)
+            all_wait.wait(LONG)
+            met.append(1)
+
+    met: list[int] = []
 
     def read(number: int) -> None:
         assert app.read(number) == "old"
-        took.append(time.monotonic() - stopped[0])
+        answers.append(number)
 
     def read_in_load(number: int) -> None:
         @app.cache.query(ttl=60, tags=["users"], by_table=False, name=f"load{number}")  # type: ignore[untyped-decorator]
@@ -567,50 +653,58 @@ def test_threads_do_not_wait_in_line_for_a_server_that_freezes(server, open_app,
             return number
 
         assert answer() == number
-        took.append(time.monotonic() - stopped[0])
+        answers.append(number)
 
     target = read
     if moment == "after the look":
         signals.miss.connect(stop, sender=app.cache)
     else:
         target = read_in_load
+    monkeypatch.setattr(socket.socket, "sendall", send_and_meet)
     running = [threading.Thread(target=target, args=(n,)) for n in range(1, threads + 1)]
     for each in running:
         each.start()
     for each in running:
-        each.join(30)
+        each.join(2 * LONG)
 
-    assert len(took) == threads
-    assert max(took) < SOON
+    assert (len(met), sorted(answers)) == (threads, list(range(1, threads + 1)))
 
 
-def test_threads_do_not_connect_one_after_the_other(server, open_app):
-    app = open_app(server.client())
-    own, count = app.cache._opened(), 12
-    took: list[float] = []
-    barrier = threading.Barrier(count)
+def test_threads_do_not_connect_one_after_the_other(server, open_app, monkeypatch):
+    app = open_app(server.client(), **PATIENT)
+    own, count = wait_little(app), 12
+    errors: list[str] = []
+    others_have_left, connecting = threading.Event(), list[str]()
     server.freeze()
     own._client = None  # as after an error
 
-    def look() -> None:
-        barrier.wait(10)
-        begun = time.monotonic()
-        with pytest.raises(Unavailable):
-            own.ask(tokens.look, "entry", *ENTRY_TAGS)
-        took.append(time.monotonic() - begun)
+    def connect_last(*args: Any, **options: Any) -> Any:
+        if threading.current_thread() in running:
+            connecting.append("one")
+            assert others_have_left.wait(LONG)
+        return own_client(*args, **options)
 
+    def look() -> None:
+        with pytest.raises(Unavailable) as caught:
+            own.ask(tokens.look, "entry", *ENTRY_TAGS)
+        errors.append(str(caught.value))
+        if len(errors) == count - 1:
+            others_have_left.set()
+
+    monkeypatch.setattr("labkit.cache.server.own_client", connect_last)
     running = [threading.Thread(target=look) for _ in range(count)]
     for each in running:
         each.start()
     for each in running:
-        each.join(30)
+        each.join(2 * LONG)
 
-    assert len(took) == count
-    assert max(took) < SOON
+    assert (connecting, len(errors)) == (["one"], count)
+    assert errors[:-1] == ["TimeoutError: another thread is still connecting"] * (count - 1)
+    assert errors[-1].startswith("TimeoutError: Timeout")
 
 
 def test_an_answer_that_comes_late_is_not_taken_for_the_next_ones(server, open_app, monkeypatch):
-    app = open_app(server.client())
+    app = open_app(server.client(), **PATIENT)
     own: Any = app.cache._opened()._client
     with server.client() as client:
         client.mset({"first": "1", "second": "2"})
@@ -635,13 +729,17 @@ def test_an_answer_that_comes_late_is_not_taken_for_the_next_ones(server, open_a
 
 
 def test_a_freeze_after_the_look_costs_one_time_out(server, open_app, clock, tries):
-    app = open_app(server.client())
-    signals.miss.connect(lambda *_, **__: server.freeze(), sender=app.cache, weak=False)
-    before = tries.count
+    app = open_app(server.client(), **PATIENT)
 
-    assert app.read() == "old"
+    def freeze(*_: Any, **__: Any) -> None:
+        server.freeze()
+        wait_little(app)
 
-    assert tries.count == before + 2  # the look, and the attempt to take the lease
+    signals.miss.connect(freeze, sender=app.cache)
+    read = tries.of(app.read)
+
+    # The look, and the attempt to take the lease.
+    assert (read.answer, read.tries, read.in_vain) == ("old", 2, LITTLE)
     assert app.stats.refused_fills == {SILENT: 1}
 
 
@@ -661,12 +759,14 @@ def test_after_a_restart_the_cache_is_used_again(server, open_app, clock):
 
 
 def test_after_a_freeze_the_cache_is_used_again(server, open_app, clock):
-    app = open_app(server.client())
+    app = open_app(server.client(), **PATIENT)
     assert app.hits()
+    wait_little(app)
     server.freeze()
     assert [app.read(), app.read()] == ["old", "old"]
     server.thaw()
 
+    wait_little(app, LONG)
     clock.now += PAUSE
     assert app.hits()
 
@@ -689,12 +789,12 @@ def test_a_server_that_takes_writes_later_is_used_once_it_does(
     keeper, open_app, clock, server_that_is
 ):
     with server_that_is(keeper) as (client, take_writes):
-        app = open_app(client)
+        app = open_app(client, **PATIENT)
         assert not app.hits()
         app.write("new")
         assert app.owes()
         take_writes()
-        assert wait_until(lambda: not app.owes())
+        assert wait_until(lambda: not app.owes(), LONG)
 
         assert app.hits()  # what was delivered has shown it: no pause has to be over
         assert app.read() == "new"
@@ -702,7 +802,7 @@ def test_a_server_that_takes_writes_later_is_used_once_it_does(
 
 def test_a_password_that_is_corrected_is_enough(keeper, open_app, clock):
     with wrong_password(keeper) as client:
-        app = open_app(client)
+        app = open_app(client, **PATIENT)
         assert not app.hits()
         own = dict(client.connection_pool.connection_kwargs, password="right")
         with redis.Redis(unix_socket_path=own["path"], password="right") as right:
@@ -713,7 +813,7 @@ def test_a_password_that_is_corrected_is_enough(keeper, open_app, clock):
 
 
 def test_a_server_that_is_loading_is_used_once_it_has_loaded(server, open_app, clock):
-    app = open_app(server.client())
+    app = open_app(server.client(), **PATIENT)
     with server.client() as client:
         client.mset({f"key{number}": "x" for number in range(50_000)})
         assert app.hits()
@@ -731,8 +831,8 @@ def test_a_server_that_is_loading_is_used_once_it_has_loaded(server, open_app, c
     assert app.read() == "newer"
     with server.client() as client:
         client.config_set("key-load-delay", 0)
-        assert wait_until(lambda: not client.info("persistence")["loading"], 10)
-    assert wait_until(lambda: not app.owes())
+        assert wait_until(lambda: not client.info("persistence")["loading"], LONG)
+    assert wait_until(lambda: not app.owes(), LONG)
 
     assert app.hits()
     assert app.read() == "newer"
@@ -751,7 +851,7 @@ def test_while_redis_reads_but_refuses_writes_the_writer_uses_no_entry(server, o
         assert app.stats.bypasses[OWED] == 3
 
         client.config_set("min-replicas-to-write", 0)
-        assert wait_until(lambda: not app.owes())
+        assert wait_until(lambda: not app.owes(), LONG)
     assert app.hits()
     assert app.read() == "new"
 
@@ -1025,7 +1125,7 @@ def test_after_a_restart_from_an_old_file_nobody_is_served_what_was(server, open
     assert reader("read") == "new"  # it has made no call since before the write
     assert reader("stats")["hits"] == hits
     assert app.read() == "new"
-    assert wait_until(lambda: reader("hits"))
+    assert wait_until(lambda: reader("hits"), LONG)
     assert reader("read") == app.read() == "new"
 
 
@@ -1040,7 +1140,7 @@ def test_after_a_restart_from_an_old_file_the_writer_is_not_served_what_was(serv
     server.start()
 
     assert (app.read(), app.stats.hits) == ("new", hits)
-    assert wait_until(app.hits)
+    assert wait_until(app.hits, LONG)
     assert app.read() == "new"
 
 
@@ -1060,9 +1160,9 @@ def test_a_write_during_the_outage_counts_after_a_restart_from_an_old_file(serve
 
     assert reader("read") == "new"
     assert app.read() == "new"
-    assert wait_until(lambda: not app.owes())
-    assert wait_until(lambda: reader("hits"))
-    assert wait_until(app.hits)
+    assert wait_until(lambda: not app.owes(), LONG)
+    assert wait_until(lambda: reader("hits"), LONG)
+    assert wait_until(app.hits, LONG)
     assert reader("read") == app.read() == "new"
 
 
@@ -1071,10 +1171,11 @@ def test_a_write_during_the_outage_counts_after_a_restart_from_an_old_file(serve
 def test_what_was_written_while_it_was_frozen_is_read_at_once_after_it(
     server, open_app, other, mark_writes, before
 ):
-    settings = {"mark_writes": mark_writes, "timeout_ms": 50, "pause_ms": 3_600_000}
+    settings = {"mark_writes": mark_writes, "pause_ms": 3_600_000} | PATIENT
     app, reader = open_app(server.client(), **settings), other(server.client(), **PATIENT)
+    wait_little(app, 0.05)
     for number in range(20):
-        assert wait_until(lambda: reader("hits"))
+        assert wait_until(lambda: reader("hits"), LONG)
         server.freeze()
         if before != "nothing":
             app.read()
@@ -1082,14 +1183,15 @@ def test_what_was_written_while_it_was_frozen_is_read_at_once_after_it(
         server.thaw()
 
         assert reader("read") == f"new{number}"
-        assert wait_until(lambda: not app.owes())
+        assert wait_until(lambda: not app.owes(), LONG)
         assert (app.stats.owed, app.read()) == (number + 1, f"new{number}")
 
 
 def test_what_is_owed_was_sent_before_the_write_returns(server, open_app, other, monkeypatch):
     """Else a server that is thawed at this moment would serve a reader first."""
-    settings = {"mark_writes": False, "timeout_ms": 1_000, "pause_ms": 3_600_000}
+    settings = {"mark_writes": False, "pause_ms": 3_600_000} | PATIENT
     app, reader = open_app(server.client(), **settings), other(server.client(), **PATIENT)
+    wait_little(app, 0.3)
     assert reader("hits")
     with server.client() as client:
         before = client.info("stats")["total_connections_received"]
@@ -1106,7 +1208,7 @@ def test_what_is_owed_was_sent_before_the_write_returns(server, open_app, other,
     server.thaw()
 
     assert reader("read") == "new"
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
     with server.client() as client:  # on a connection that was open: a new one would greet first
         assert client.info("stats")["total_connections_received"] == before + 1
 
@@ -1125,13 +1227,6 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     go.set()
 
 
-def wait_little(app: App) -> Any:
-    """Have the writer wait for a short time from now on; it has connected in peace."""
-    own: Any = app.cache._opened()
-    own._settings = dataclasses.replace(own._settings, timeout_ms=100)
-    return own
-
-
 def test_what_is_owed_is_sent_though_its_thread_gets_no_processor(server, open_app, other, held):
     app = open_app(server.client(), mark_writes=False, pause_ms=3_600_000, **PATIENT)
     reader, own = other(server.client(), **PATIENT), wait_little(app)
@@ -1145,7 +1240,7 @@ def test_what_is_owed_is_sent_though_its_thread_gets_no_processor(server, open_a
     assert reader("read") == "new2"
     assert app.owes()
     held.set()
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
     assert app.stats.errors == {}
 
 
@@ -1158,15 +1253,16 @@ def test_what_could_not_be_sent_in_time_is_counted(server, open_app, held):
 
     assert app.stats.errors == {"NotSent": 1}
     held.set()
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
 
 
 def test_a_command_that_does_not_fit_into_the_socket_keeps_no_writer_waiting(
     server, open_app, held
 ):
     """Nor is the half of it that is there taken for the beginning of the next one."""
-    app = open_app(server.client(), timeout_ms=100, pause_ms=3_600_000)
-    own = app.cache._opened()
+    app = open_app(server.client(), pause_ms=3_600_000, **PATIENT)
+    own = wait_little(app)
+    own._line._connection.update_current_socket_timeout(LITTLE)
     with server.client() as client:
         before = client.get("token:shop:*")
     server.freeze()
@@ -1174,30 +1270,30 @@ def test_a_command_that_does_not_fit_into_the_socket_keeps_no_writer_waiting(
     debts = [(many, "a writer"), (("shop:users",),)]
     took = [timed(partial(own.owe, *debt))[1] for debt in debts]
     server.thaw()
-    assert wait_until(lambda: own._line._polled(selectors.EVENT_WRITE, 0))
+    assert wait_until(lambda: own._line._polled(selectors.EVENT_WRITE, 0), LONG)
     assert not own._line.send("PING")
     held.set()
 
     assert max(took) < 5
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
     with server.client() as client:
         assert client.get("token:shop:*") != before
 
 
 def test_a_debt_without_a_writer_is_small_whatever_its_tags(server, open_app):
-    app = open_app(server.client(), timeout_ms=100, pause_ms=3_600_000)
-    own = app.cache._opened()
+    app = open_app(server.client(), pause_ms=3_600_000, **PATIENT)
+    own = wait_little(app)
     server.freeze()
     own.owe(tuple(f"shop:{number}" for number in range(8_000)))
     assert own._sent == 1
     server.thaw()
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
     assert app.stats.errors == {}
 
 
 def test_a_line_that_is_closed_is_not_opened_by_a_writer(server, open_app, held, monkeypatch):
-    app = open_app(server.client(), timeout_ms=100, pause_ms=3_600_000)
-    own = app.cache._opened()
+    app = open_app(server.client(), pause_ms=3_600_000, **PATIENT)
+    own = wait_little(app)
     own._line._connection.disconnect()
     connected: list[int] = []
     monkeypatch.setattr(own._line._connection, "connect", lambda: connected.append(1))
@@ -1210,7 +1306,7 @@ def test_a_line_that_is_closed_is_not_opened_by_a_writer(server, open_app, held,
     server.thaw()
     held.set()
     own.owe(("shop:users",))
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
 
 
 @pytest.fixture
@@ -1223,7 +1319,7 @@ def kill_line(server: OwnServer, own: Any) -> None:
     """Have the server close the line, and nothing else."""
     with server.client() as client:
         client.client_kill_filter(_id=own._standby.client_id())
-    assert wait_until(lambda: not own._line.is_open)
+    assert wait_until(lambda: not own._line.is_open, LONG)
 
 
 def look(app: App, own: Any) -> None:
@@ -1240,13 +1336,14 @@ def test_a_line_that_was_closed_before_it_froze_is_opened_if_it_was_seen(
     server, open_app, other, held, unseen, is_seen
 ):
     app = open_app(server.client(), mark_writes=False, pause_ms=3_600_000, **PATIENT)
-    reader, own = other(server.client(), **PATIENT), wait_little(app)
+    reader, own = other(server.client(), **PATIENT), app.cache._opened()
     assert reader("hits")
     app.read()
     kill_line(server, own)
     if is_seen:
         look(app, own)
-        assert wait_until(lambda: is_open(own))
+        assert wait_until(lambda: is_open(own), LONG)
+    wait_little(app)
     server.freeze()
     own._breaker.failed()  # the write sends nothing by itself
     app.write("new")
@@ -1255,7 +1352,7 @@ def test_a_line_that_was_closed_before_it_froze_is_opened_if_it_was_seen(
     assert reader("read") == ("new" if is_seen else "old")
     assert app.stats.errors == ({} if is_seen else {"NotSent": 1})
     held.set()
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
     assert reader("read") == "new"
 
 
@@ -1265,16 +1362,16 @@ def test_a_line_that_redis_closes_for_being_idle_is_opened_again(server, open_ap
     first = own._line
     with server.client() as client:
         client.config_set("timeout", 1)
-        assert wait_until(lambda: bool(app.read()) and own._line is not first, 10)
+        assert wait_until(lambda: bool(app.read()) and own._line is not first, LONG)
         client.config_set("timeout", 0)
-    assert wait_until(lambda: bool(app.read()) and is_open(own), 10)
+    assert wait_until(lambda: bool(app.read()) and is_open(own), LONG)
     server.freeze()
     wait_little(app).owe(("shop:users",))
 
     assert own._sent == 1
     server.thaw()
     held.set()
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
 
 
 def test_a_line_that_a_proxy_closes_is_opened_once_whoever_looks(server, open_app, unseen):
@@ -1286,20 +1383,20 @@ def test_a_line_that_a_proxy_closes_is_opened_once_whoever_looks(server, open_ap
         name = own._line._connection._sock.getsockname()
         [near] = [each for each in switch._open if each.getpeername() == name]
         near.shutdown(socket.SHUT_RDWR)
-        assert wait_until(lambda: not own._line.is_open)
+        assert wait_until(lambda: not own._line.is_open, LONG)
         target, switch.target = switch.target, None  # accepted, and never answered
         before = switch.connections
         for _ in range(5):
             look(app, own)
-        assert wait_until(lambda: switch.connections == before + 1)
+        assert wait_until(lambda: switch.connections == before + 1, LONG)
         assert (own._line, own._standby) == (None, None)
         switch.target = target
         switch._open[-1].shutdown(socket.SHUT_RDWR)
-        assert wait_until(lambda: own._opener is None)
+        assert wait_until(lambda: own._opener is None, LONG)
         assert switch.connections == before + 1
 
         look(app, own)
-        assert wait_until(lambda: is_open(own))
+        assert wait_until(lambda: is_open(own), LONG)
         assert (switch.connections, app.stats.errors) == (before + 2, {})
 
 
@@ -1312,11 +1409,11 @@ def test_a_line_that_is_opened_again_and_again_takes_one_connection(server, open
         for _ in range(5):
             kill_line(server, own)
             look(app, own)
-            assert wait_until(lambda: is_open(own))
+            assert wait_until(lambda: is_open(own), LONG)
             for _ in range(2):  # nothing is done where it is open
                 look(app, own)
         own._keep_standby_open()  # as where the other client has connected anew
-        assert wait_until(lambda: client.info("clients")["connected_clients"] == before)
+        assert wait_until(lambda: client.info("clients")["connected_clients"] == before, LONG)
         assert before == 3  # ours, its own, and the line
 
 
@@ -1338,24 +1435,24 @@ def test_a_line_that_no_thread_can_open_costs_nobody_an_answer(
         assert own._look_at > 0
     look(app, own)
 
-    assert wait_until(lambda: is_open(own))
+    assert wait_until(lambda: is_open(own), LONG)
     assert app.stats.errors == {}
 
 
 def test_a_server_that_is_closed_leaves_no_connection_open_and_delivers_what_it_owes(
     server, open_app
 ):
-    app = open_app(server.client(), timeout_ms=100, pause_ms=10)
+    app = open_app(server.client(), pause_ms=10, **PATIENT)
     with server.client() as client:
         app.cache._opened().close()
-        assert wait_until(lambda: client.info("clients")["connected_clients"] == 1)
+        assert wait_until(lambda: client.info("clients")["connected_clients"] == 1, LONG)
         assert app.hits()  # who asks again connects again
         before = client.get("token:shop:*")
         server.freeze()
-        app.cache._opened().owe(("shop:users",))
+        wait_little(app).owe(("shop:users",))
         app.cache._opened().close()
         server.thaw()
-        assert wait_until(lambda: not app.owes())
+        assert wait_until(lambda: not app.owes(), LONG)
         assert client.get("token:shop:*") != before
 
 
@@ -1376,21 +1473,21 @@ def no_descriptor_left() -> Iterator[None]:
 
 
 def test_what_is_owed_is_sent_though_no_file_can_be_opened(server, open_app):
-    app = open_app(server.client(), timeout_ms=100, pause_ms=3_600_000)
-    own = app.cache._opened()
+    app = open_app(server.client(), pause_ms=3_600_000, **PATIENT)
+    own = wait_little(app)
     server.freeze()
     own.owe(("shop:users",))
     with no_descriptor_left():
         own.owe(("shop:users",))
     assert own._sent == 2
     server.thaw()
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
     assert app.stats.errors == {}
 
 
 def test_a_debt_is_delivered_though_its_thread_could_not_be_started(server, open_app, monkeypatch):
-    app = open_app(server.client(), timeout_ms=100, pause_ms=3_600_000)
-    own = app.cache._opened()
+    app = open_app(server.client(), pause_ms=3_600_000, **PATIENT)
+    own = wait_little(app)
 
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -1400,7 +1497,7 @@ def test_a_debt_is_delivered_though_its_thread_could_not_be_started(server, open
         own.owe(("shop:users",))
     assert app.owes()
     own.owe(("shop:users",))
-    assert wait_until(lambda: not app.owes())
+    assert wait_until(lambda: not app.owes(), LONG)
 
 
 def test_a_socket_that_is_full_makes_no_writer_wait(server, open_app):
@@ -1417,20 +1514,33 @@ def test_a_socket_that_is_full_makes_no_writer_wait(server, open_app):
     own.owe(("shop:users",))
 
     assert (is_safe, 0 < sent < len(debts), took < 10) == (True, True, True)
-    assert wait_until(lambda: not app.owes(), 10)
+    assert wait_until(lambda: not app.owes(), LONG)
     assert app.stats.errors == {}
+
+
+def listen(server: OwnServer) -> int:
+    """Have a server take a port too, and return it. One that was free may be another's by now."""
+    with server.client() as client:
+        for _ in range(20):
+            with socket.create_server(("127.0.0.1", 0)) as probe:
+                port: int = probe.getsockname()[1]
+            with suppress(redis.exceptions.ResponseError):  # it could not listen there
+                client.config_set("port", port)
+                return port
+    pytest.fail("no port can be taken")
 
 
 @pytest.fixture
 def pair(keeper: Keeper) -> Iterator[tuple[OwnServer, OwnServer]]:
     master, replica = OwnServer(KIND, keeper), OwnServer(KIND, keeper)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     with ended(master, replica):
-        master.start(f"port {port}", "bind 127.0.0.1", "repl-diskless-sync-delay 0")
+        master.start("bind 127.0.0.1", "repl-diskless-sync-delay 0")
+        port = listen(master)
         replica.start(f"replicaof 127.0.0.1 {port}", "repl-diskless-sync-delay 0")
         with replica.client() as client:
-            assert wait_until(lambda: client.info("replication")["master_link_status"] == "up", 10)
+            assert wait_until(
+                lambda: client.info("replication")["master_link_status"] == "up", LONG
+            )
         yield master, replica
 
 
@@ -1459,8 +1569,8 @@ def test_a_replica_that_lags_behind_serves_nothing_stale_when_it_is_promoted(
             assert read() == "new"
         if read_first == "the reader":  # else it may have a hit already, of a new entry
             assert reader("stats")["hits"] == hits
-        assert wait_until(app.hits)
-        assert wait_until(lambda: reader("hits"))
+        assert wait_until(app.hits, LONG)
+        assert wait_until(lambda: reader("hits"), LONG)
         assert reader("read") == app.read() == "new"
 
 
@@ -1468,20 +1578,17 @@ def test_a_master_that_has_become_a_replica_is_not_used(pair, open_app, other):
     """It has the old entries of the new master, and the name that they were given under."""
     master, replica = pair
     with master.client() as ours, replica.client() as theirs:
-        app = open_app(master.client(), pause_ms=10)
+        app = open_app(master.client(), pause_ms=10, **PATIENT)
         assert app.hits()
         assert ours.wait(1, 5_000) == 1
         theirs.replicaof("NO", "ONE")
         app.write("new")
         theirs.config_set("bind", "127.0.0.1")
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-        theirs.config_set("port", port)
-        ours.replicaof("127.0.0.1", port)
-        assert wait_until(lambda: ours.info("replication")["master_link_status"] == "up", 10)
+        ours.replicaof("127.0.0.1", listen(replica))
+        assert wait_until(lambda: ours.info("replication")["master_link_status"] == "up", LONG)
         ours.client_kill_filter(_type="normal", skipme=True)  # as Sentinel does
 
-        assert other(master.client())("read") == "new"
+        assert other(master.client(), **PATIENT)("read") == "new"
         assert app.read() == "new"
 
 

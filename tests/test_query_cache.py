@@ -214,7 +214,7 @@ def test_those_who_miss_at_once_in_a_process_ask_redis_for_one_lease(cache, monk
         return wait_for_lease(client, key, *args, **options)
 
     def answer() -> str:
-        assert all(flights.callers.acquire(timeout=5) for _ in range(20))
+        assert all(flights.callers.acquire(timeout=30) for _ in range(20))
         return "answer"
 
     def look_before_anybody_loads(*_: Any, **__: Any) -> None:

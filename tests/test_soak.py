@@ -21,6 +21,7 @@ from labkit.servers import Keeper
 from tests import soak_app
 from tests.helpers import end, is_gone, is_running, start_python, wait_until
 from tests.soak import (
+    GTHREAD,
     LEASE_MS,
     MARK_MS,
     PATIENCE,
@@ -39,7 +40,7 @@ from tests.soak import (
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="gunicorn needs fork")
 
 SECONDS = float(os.environ.get("QUERY_CACHE_SOAK_SECONDS", "10"))
-GTHREAD = ("--worker-class", "gthread", "--threads", "8")
+PATIENT = {"TIMEOUT_MS": 10_000}  # where no busy machine may cost a hit, or a fill
 NOTHING = {
     "hits": 0,
     "l1_hits": 0,
@@ -153,7 +154,7 @@ def test_a_lock_that_another_thread_holds_is_free_in_the_child(
         except Unavailable:
             cache.invalidate("users")  # owed, as the breaker is open
         redis: Any = cache._server
-        assert wait_until(lambda: not redis.owes)
+        assert wait_until(lambda: not redis.owes, PATIENCE / 2)  # the child is killed after 20 s
         answers.append(function())
         return answers, cache.stats.as_dict()
 
@@ -346,7 +347,7 @@ def application(keeper: Keeper, server: DyingRedis) -> Iterator[list[Any]]:
 
 
 def test_workers_of_a_preloaded_application_begin_anew(keeper, server, application):
-    gunicorn = Gunicorn(keeper, server.url, "--preload", "--workers", "2", warm=True)
+    gunicorn = Gunicorn(keeper, server.url, "--preload", "--workers", "2", warm=True, **PATIENT)
     states: dict[int, Any] = {}
     connections: dict[int, Any] = {}
 
@@ -379,7 +380,9 @@ def test_workers_of_a_preloaded_application_begin_anew(keeper, server, applicati
 
 
 def test_threads_of_workers_answer_right(keeper, server, application):
-    gunicorn = Gunicorn(keeper, server.url, "--preload", "--workers", "2", *GTHREAD, warm=True)
+    gunicorn = Gunicorn(
+        keeper, server.url, "--preload", "--workers", "2", *GTHREAD, warm=True, **PATIENT
+    )
     clients = [each for mine in gunicorn.connect_to_each(2, 8).values() for each in mine]
     ledger = Ledger()
 
@@ -429,8 +432,9 @@ sys.stdin.read()
         assert process.stdout is not None
         directory, *pids = process.stdout.readline().split()
         started = [int(pid) for pid in pids]
-        workers = [each.pid for each in psutil.Process(started[1]).children(recursive=True)]
-        assert len(workers) == 2
+        gunicorn = psutil.Process(started[1])  # it starts one worker after the other
+        assert wait_until(lambda: len(gunicorn.children()) == 2, PATIENCE)
+        workers = [each.pid for each in gunicorn.children()]
         process.kill()
 
         assert wait_until(lambda: all(is_gone(pid, directory) for pid in started), PATIENCE)

@@ -58,9 +58,12 @@ def first_loads(
         draw: gives a random number, of 0 <= number < 1, to each caller.
     """
     for remaining in range(10, -1, -1):
-        client.set(key, 1)
-        client.pexpire(key, 1000 * remaining)  # 0 deletes it
-        left = [client.pttl(key) / 1000 for _ in range(CALLERS)]
+        with client.pipeline() as pipe:  # in one transaction: it does not end among the hundred
+            pipe.set(key, 1)
+            pipe.pexpire(key, 1000 * remaining)  # 0 deletes it
+            for _ in range(CALLERS):
+                pipe.pttl(key)
+            left = [each / 1000 for each in pipe.execute()[2:]]
         due = [each for each in left if each <= 0 or rule(each, LOAD_SECONDS, 1 - draw())]
         for _ in due:
             load()

@@ -76,14 +76,17 @@ def warm(cache: QueryCache, ask: Callable[..., Any], *arguments: Any) -> None:
 
 
 def _hear(cache: QueryCache) -> None:
-    """Wait until all that Redis has said so far has arrived at a cache's L1."""
-    # A key of those that are watched, and of no other process: it is the last to be named, and on
+    """Wait until all that Redis has said so far has arrived at a cache's L1, or it begins anew."""
+    # A key of those that are watched, and of no other cache: it is the last to be named, and on
     # one connection all is in order.
-    l1, name = cache._l1, f"{cache.namespace}:v:heard:{os.getpid()}"
+    l1, name = cache._l1, f"{cache.namespace}:v:heard:{os.getpid()}:{id(cache)}"
     assert l1 is not None
-    before = l1._named.get(name)
-    cache.ask(lambda client: client.set(name, "", px=60_000))
-    wait_until(lambda: l1._named.get(name) != before, "Redis' messages do not arrive")
+    before, lost = l1._named.get(name), cache.stats.l1_lost.total()
+    cache._opened().given.set(name, "", px=60_000)  # the cache's own client may not wait for long
+    wait_until(
+        lambda: l1._named.get(name, before) != before or cache.stats.l1_lost.total() > lost,
+        "Redis' messages do not arrive",
+    )
 
 
 @dataclass(frozen=True)
