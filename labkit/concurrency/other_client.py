@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from labkit.servers.processes import Worker, read_task, worker
 
@@ -72,10 +70,10 @@ def other_client(lab: Lab) -> Iterator[OtherClient]:
 
 def main() -> None:
     """From each "measure" to the next "stop", GET a key again and again, and note when."""
-    client = redis.Redis.from_url(read_task()["redis"], retry=Retry(NoBackoff(), 0))
+    client = redis.Redis.from_url(read_task()["redis"])
     lines = iter(sys.stdin.readline, "")
     for _ in lines:
-        client.get(KEY)  # here and below: without its server this process ends, at once
+        client.get(KEY)  # here and below: without its server this process ends
         gets: list[tuple[float, float]] = []
         stop = threading.Event()
         reader = threading.Thread(target=_read, args=(client, gets, stop))
