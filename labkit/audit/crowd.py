@@ -16,7 +16,9 @@ from labkit.audit.probe import Failed, one_line, patience
 from labkit.audit.site import Site
 from labkit.servers.processes import comes_true, fork
 
-A_WHILE = 0.75  # seconds without a new arrival, after which nobody else is expected
+# Looks without a new arrival, after which nobody else is expected: 0.75 s of them. While a process
+# stands still there is no look, and nobody can arrive.
+QUIET = 150
 HELD = 3.0  # seconds that a load is held, whoever is missing
 PAUSE = 0.005  # seconds between two looks
 CALLER, LOADER, OVER = b"c", b"l", b"o"
@@ -50,13 +52,14 @@ class Crowd:
     def hold(self) -> None:
         """Hold a load. Once the first has gone on, none is held any more."""
         self._note(LOADER)
-        arrivals, changed = 0, time.monotonic()
-        end = changed + HELD
+        arrivals = quiet = 0
+        end = time.monotonic() + HELD
         while not self.is_over:
-            now, seen = time.monotonic(), self._log.read_bytes()
-            if len(seen) != arrivals:
-                arrivals, changed = len(seen), now
-            if seen.count(LOADER) == self._callers or now > min(changed + A_WHILE, end):
+            seen = self._log.read_bytes()
+            quiet = quiet + 1 if len(seen) == arrivals else 0
+            arrivals = len(seen)
+            everybody = seen.count(LOADER) == self._callers
+            if everybody or quiet > QUIET or time.monotonic() > end:
                 self._note(OVER)
             time.sleep(PAUSE)
 
