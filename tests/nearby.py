@@ -11,9 +11,8 @@ from labkit.cache import QueryCache
 from labkit.cache.client import own_client
 from labkit.cache.l1 import L1
 from tests.caches import PATIENT
-from tests.helpers import wait_until
+from tests.helpers import LONG, wait_until
 
-LONG = 60.0  # seconds: many times what anything here takes
 # A proof counts for as long as a busy machine may take, where its end is not the subject.
 NEAR: dict[str, Any] = PATIENT | {
     "l1_entries": 1_000, "l1_stale_ms": 600_000, "jitter": 0.0,

@@ -21,9 +21,8 @@ from redis.retry import Retry
 
 from labkit.servers import Keeper
 from labkit.servers.redis import find_program
-from tests.helpers import is_running, wait_until
+from tests.helpers import LONG, is_running, wait_until
 
-LONG = 30.0  # seconds: many times what anything here takes, unless it hangs
 _numbers = itertools.count()
 
 

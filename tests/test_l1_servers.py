@@ -30,8 +30,8 @@ from labkit.cache.tracking import Stream
 from labkit.servers import Keeper, RedisServer, choose_redis, spare_sentinel
 from labkit.servers.failover import SERVICE
 from tests.caches import PATIENT
-from tests.helpers import end, start_python, wait_until
-from tests.nearby import LONG, NEAR, Report, hear, is_on, l1_of
+from tests.helpers import LONG, end, start_python, wait_until
+from tests.nearby import NEAR, Report, hear, is_on, l1_of
 from tests.outages import FakeServer, OwnServer, Switch, ended
 from tests.soak import GTHREAD, Gunicorn
 from tests.test_query_cache_clients import (

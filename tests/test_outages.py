@@ -34,8 +34,8 @@ from labkit.cache.query_cache import QueryCache
 from labkit.cache.server import Server, Unavailable
 from labkit.servers import Keeper, choose_redis
 from tests.caches import PATIENT
-from tests.helpers import end, start_python, wait_until
-from tests.outages import LONG, FakeServer, OwnServer, Switch, ended
+from tests.helpers import LONG, end, start_python, wait_until
+from tests.outages import FakeServer, OwnServer, Switch, ended
 
 KIND, _ = choose_redis("auto")
 if KIND not in ("server", "wheel"):

@@ -6,7 +6,7 @@ and ask for a random password. (https://redis.io/docs/latest/operate/oss_and_sta
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +14,7 @@ from typing import Any
 import redis
 from redis.sentinel import Sentinel
 
-from labkit.servers.failover import (
-    DOWN_AFTER_MS,
-    NEVER_MS,
-    SERVICE,
-    failing_program,
-    start_sentinels,
-)
+from labkit.servers.failover import NEVER_MS, failing_program, start_sentinels
 from labkit.servers.keeper import Keeper
 from labkit.servers.redis import RedisServer
 
@@ -34,18 +28,14 @@ class Watched:
         master: a client of the server that is the master at first.
         replica: a client of the other one.
         watcher: a client of the Sentinel itself.
+        replace_the_dead: has it promote the replica soon if the master does not answer.
     """
 
     sentinel: Sentinel
     master: redis.Redis
     replica: redis.Redis
     watcher: redis.Redis
-
-    def replace_the_dead(self) -> None:
-        """Have the Sentinel promote the replica if the master does not answer."""
-        told = ("SENTINEL", "SET", SERVICE, "down-after-milliseconds", DOWN_AFTER_MS)
-        untyped: Any = self.watcher
-        untyped.execute_command(*told)
+    replace_the_dead: Callable[[], None]
 
 
 @contextmanager
@@ -70,7 +60,9 @@ def spare_sentinel(server: RedisServer) -> Iterator[Watched]:
         with ExitStack() as clients:
             sentinel = make([nodes[-1].address], sentinel_kwargs=given, **given)
             clients.enter_context(sentinel)
-            own = (clients.enter_context(redis.Redis(*node.address, **given)) for node in nodes)
-            yield Watched(sentinel, *own)
+            master, replica, watcher = (
+                clients.enter_context(redis.Redis(*node.address, **given)) for node in nodes
+            )
+            yield Watched(sentinel, master, replica, watcher, group.replace_the_dead)
     finally:
         keeper.close()
