@@ -217,16 +217,19 @@ def test_what_has_no_server_cannot_restart_it(caches, kind):
 
 
 def when_full(cache: kinds.Backend) -> str:
+    missed = 0
     try:
-        cache.set("wanted", 10_000 * "x")
         for number in range(500):
             cache.set(f"entry:{number}", 10_000 * "x")
-            cache.get("wanted")
+            if not cache.get("wanted"):
+                missed += 1
+                cache.set("wanted", 10_000 * "x")
     except Refused:
         return "error"
     if cache.get("entry:0"):
         return "no limit"
-    return "LRU" if cache.get("wanted") else "oldest"
+    # Memcached may lose it once: until a thread of its own has sorted it, it goes as the oldest.
+    return "LRU" if missed < 3 else "oldest"
 
 
 def test_small_ones_that_are_full_do_what_the_table_says(lab):
