@@ -10,7 +10,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,24 +18,16 @@ import nbformat
 import psutil  # type: ignore[import-untyped]
 import redis
 
+from labkit.servers.processes import comes_true
+
 REPOSITORY = Path(__file__).parents[1]
 CLEAN_UP_SECONDS = 2.0  # what labkit promises after a SIGKILL
 LONG = 60.0  # seconds: where nothing is promised, longer than any busy machine takes
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = CLEAN_UP_SECONDS) -> bool:
-    """Poll until the condition holds; return whether it did before the deadline.
-
-    It is looked at once more after that: this process may itself have been stopped meanwhile.
-    """
-    deadline = time.monotonic() + seconds
-    while True:
-        is_last = time.monotonic() > deadline
-        if condition():
-            return True
-        if is_last:
-            return False
-        time.sleep(0.01)
+    """Poll until the condition holds; return whether it did before the deadline."""
+    return comes_true(condition, seconds)
 
 
 def is_running(pid: int) -> bool:
